@@ -1,0 +1,140 @@
+"""Solving on a torch device (CUDA): heads in batches, whole matrices by blocks; the same promises as on the CPU."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from .checkpoint import TensorRef
+from .memory import TORCH_DTYPES, TensorReader, count_nonfinite
+from .model import SlicedTensor
+from .results import MatrixResult
+from .spectrum import CONDITION_LIMIT, Solver, scale_exponent
+
+_BATCH_BYTES = 512 * 2**20
+"""fp64 bytes on the device at once."""
+
+Done = Callable[[int], None]
+
+
+class Accelerator:
+    """The backend for one torch device that has fp64."""
+
+    def __init__(self, solver: Solver, device: str) -> None:
+        self._solver = solver
+        self._device = torch.device(device)
+
+    def close(self) -> None:
+        """Nothing to end: the device's memory goes with the process."""
+
+    def solve_heads(
+        self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done
+    ) -> dict[str, MatrixResult]:
+        """The spectra of every slice of `tensors`, which `done` counts batch by batch."""
+        pieces = reader.reserve([tensor.ref.nbytes for tensor in tensors])
+        solved = {}
+        for tensor, piece in zip(tensors, pieces, strict=True):
+            weights = reader.read(tensor.ref, piece).to(self._device)
+            if tensor.side == "rows":
+                slices = weights.view(tensor.count, tensor.rows, tensor.cols)
+            else:
+                slices = weights.view(tensor.rows, tensor.count, tensor.cols).transpose(0, 1)
+            # slices: (count, rows, cols)
+            batch = max(1, _BATCH_BYTES // (8 * tensor.rows * tensor.cols))
+            results = []
+            for part in slices.split(batch):
+                results.append(self._solve_batch(part))
+                done(len(part))
+            solved[tensor.matrix] = MatrixResult(
+                sigma=torch.cat([sigma for sigma, _, _ in results]).numpy(),
+                solvers=tuple(name for _, names, _ in results for name in names),
+                nonfinite=tuple(count for _, _, counts in results for count in counts),
+            )
+        return solved
+
+    def solve_whole(self, tensor: SlicedTensor, reader: TensorReader, done: Done) -> MatrixResult:
+        """The spectrum of a whole tensor."""
+        nonfinite, peak = 0, 0.0
+        gram: torch.Tensor | None = None
+        exponent = 0
+        if tensor.ref.dtype == "F64":
+            peak = max(float(raw.abs().nan_to_num().max()) for raw in _row_blocks(tensor.ref, reader))
+            exponent = scale_exponent(min(peak, 1.7e308))
+        for raw in _row_blocks(tensor.ref, reader):
+            block = raw.to(self._device).double()
+            nonfinite += count_nonfinite(block)
+            if self._solver == "gram64" and tensor.rows >= tensor.cols:
+                block = torch.ldexp(block, torch.tensor(-exponent, device=self._device)) if exponent else block
+                gram = block.mT @ block if gram is None else gram.addmm_(block.mT, block)
+        if nonfinite:
+            sigma, used = torch.full((min(tensor.rows, tensor.cols),), torch.nan, dtype=torch.float64), ""
+        else:
+            sigma, used = self._solve_finite_whole(tensor, reader, gram, exponent)
+        done(1)
+        return MatrixResult(sigma[None].numpy(), (used,), (nonfinite,))
+
+    def _solve_finite_whole(
+        self, tensor: SlicedTensor, reader: TensorReader, gram: torch.Tensor | None, exponent: int
+    ) -> tuple[torch.Tensor, str]:
+        weights: torch.Tensor | None = None
+        if gram is None:  # wide, or another solver: the whole matrix goes to the device
+            weights = torch.cat([raw.to(self._device) for raw in _row_blocks(tensor.ref, reader)])
+        if self._solver == "gram64":
+            if gram is None:
+                assert weights is not None
+                gram = torch.zeros(tensor.rows, tensor.rows, dtype=torch.float64, device=self._device)
+                for columns in weights.split(max(1, _BATCH_BYTES // (8 * tensor.rows)), 1):
+                    block = columns.double() * 2.0**-exponent
+                    gram.addmm_(block, block.mT)
+            sigma = _sigma_of_gram(gram)
+            if bool(sigma[0] <= CONDITION_LIMIT * sigma[-1]):
+                return (sigma * 2.0**exponent).cpu(), "gram64"
+        if weights is None:
+            weights = torch.cat([raw.to(self._device) for raw in _row_blocks(tensor.ref, reader)])
+        kind = torch.float32 if self._solver == "svd32" else torch.float64
+        used = "svd32" if self._solver == "svd32" else "svd64"
+        return torch.linalg.svdvals(weights.to(kind)).double().cpu(), used
+
+    def _solve_batch(self, weights: torch.Tensor) -> tuple[torch.Tensor, list[str], list[int]]:
+        """(batch, rows, cols) on the device → σ (batch, n) on the CPU, solvers, counts of NaN and infinite values."""
+        finite = torch.isfinite(weights)
+        counts = (~finite).flatten(1).sum(1).tolist()
+        matrices = torch.where(finite, weights, 0).double()
+        solvers: list[str]
+        if self._solver == "gram64":
+            exponents = torch.zeros(len(matrices), dtype=torch.int32, device=self._device)
+            if weights.dtype == torch.float64:
+                peaks = matrices.abs().flatten(1).amax(1).tolist()
+                exponents = torch.tensor([scale_exponent(p) for p in peaks], dtype=torch.int32, device=self._device)
+                matrices = torch.ldexp(matrices, -exponents[:, None, None])
+            wide = matrices.shape[1] <= matrices.shape[2]
+            sigma = _sigma_of_gram(matrices @ matrices.mT if wide else matrices.mT @ matrices)
+            accurate = (sigma[:, 0] <= CONDITION_LIMIT * sigma[:, -1]).tolist()
+            solvers = ["gram64" if good else "svd64" for good in accurate]
+            for index, good in enumerate(accurate):
+                if not good:
+                    sigma[index] = torch.linalg.svdvals(matrices[index])
+            sigma = torch.ldexp(sigma, exponents[:, None])
+        else:
+            kind = torch.float32 if self._solver == "svd32" else torch.float64
+            sigma = torch.linalg.svdvals(matrices.to(kind)).double()
+            solvers = [self._solver] * len(matrices)
+        sigma = sigma.cpu()
+        for index, count in enumerate(counts):
+            if count:
+                sigma[index], solvers[index] = torch.nan, ""
+        return sigma, solvers, counts
+
+
+def _sigma_of_gram(gram: torch.Tensor) -> torch.Tensor:
+    """√ of the eigenvalues of (…, s, s), descending."""
+    return torch.linalg.eigvalsh(gram).flip(-1).clamp_min(0).sqrt()
+
+
+def _row_blocks(ref: TensorRef, reader: TensorReader) -> Iterator[torch.Tensor]:
+    """(block, cols) in the tensor's dtype, in memory that the next block overwrites."""
+    row_bytes = ref.shape[1] * TORCH_DTYPES[ref.dtype].itemsize
+    step = min(ref.shape[0], max(1, _BATCH_BYTES // (8 * ref.shape[1])))
+    (piece,) = reader.reserve([step * row_bytes])
+    for first in range(0, ref.shape[0], step):
+        rows = min(step, ref.shape[0] - first)
+        yield reader.read(ref, piece[: rows * row_bytes], first, rows)

@@ -1,0 +1,233 @@
+"""The tensors of a checkpoint: names, shapes and places in files. Reads headers and JSON, never tensor bytes."""
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from .errors import CheckpointError, ConfigError, HeaderError, ModelNotFoundError, ShardIndexError
+from .source import FileStat, Source
+from .text import plural
+
+HEADER_CAP = 25 * 10**6
+"""Bytes of the longest header that is read. The largest published models stay below 10 MB."""
+
+_JSON_CAP = 100 * 10**6
+"""Bytes of the longest config or index that is read."""
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+_CONFIG = "config.json"
+_INDEX_SUFFIX = ".safetensors.index.json"
+_WEIGHTS = "model.safetensors"
+
+_HEAD = struct.Struct("<Q")
+
+_OTHER_FORMATS = (".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRef:
+    """One tensor: its bytes are `start … end` of `file`, row-major, little-endian."""
+
+    name: str
+    file: str
+    dtype: str
+    """As safetensors spells it: `BF16`, `F32`, `F8_E4M3` …"""
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor in the file."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All tensors of a model, and its config when there is one."""
+
+    source: Source
+    tensors: Mapping[str, TensorRef]
+    config: Mapping[str, Any] | None
+    key: str
+    """Identifies the exact files: results are kept under it."""
+
+
+def read_checkpoint(source: Source) -> Checkpoint:
+    """Read the config, the index and every shard's header.
+
+    Raises:
+        ModelNotFoundError: there are no safetensors files.
+        HeaderError: a header is damaged, cut short or longer than `HEADER_CAP`.
+        ShardIndexError: the index names a file or a tensor that is not there, or a path outside the folder.
+        ConfigError: config.json or the index is not a JSON object.
+        ReadError: a file cannot be read.
+    """
+    files = source.files()
+    config_bytes = _read_json_bytes(source, _CONFIG) if _CONFIG in files else None
+    config = _json_object(source, _CONFIG, config_bytes) if config_bytes is not None else None
+    digest = hashlib.blake2b(config_bytes or b"", digest_size=8)
+
+    weight_map = _read_index(source)
+    shards = sorted(set(weight_map.values())) if weight_map is not None else _weight_files(source)
+    tensors: dict[str, TensorRef] = {}
+    for shard in shards:
+        header, found = _read_header(source, shard, files[shard])
+        digest.update(repr((shard, files[shard])).encode() + header)
+        for ref in found:
+            if weight_map is not None and weight_map.get(ref.name) != shard:
+                continue  # the index decides: a tensor that it does not name here is not part of the model
+            if ref.name in tensors:
+                raise CheckpointError(
+                    f"{source.location}: the tensor {ref.name} is both in {tensors[ref.name].file} and in {shard}.",
+                    "Open one of the two files alone, or remove the one that does not belong to the model.",
+                )
+            tensors[ref.name] = ref
+    for name, shard in (weight_map or {}).items():
+        if name not in tensors:
+            raise ShardIndexError(
+                f"{source.location}: the index says that the tensor {name} is in {shard}, but it is not.",
+                "The files belong to different versions: download the model again.",
+            )
+    return Checkpoint(source, tensors, config, _key(source, digest.hexdigest()))
+
+
+def _key(source: Source, digest: str) -> str:
+    """The commit names a Hub model's files; a folder's are named by a hash of headers, sizes and times."""
+    label = re.sub(r"[^\w.-]", "_", source.name.replace("/", "--"), flags=re.ASCII)[:80]
+    return f"{label}@{source.revision or digest}"
+
+
+def _weight_files(source: Source) -> list[str]:
+    """The weight files of a checkpoint that has no index: `model.safetensors`, or else all there are."""
+    files = source.files()
+    found = sorted(name for name in files if name.endswith(".safetensors"))
+    if _WEIGHTS in found:
+        return [_WEIGHTS]
+    if not found:
+        others = sorted({suffix for suffix in _OTHER_FORMATS for name in files if name.endswith(suffix)})
+        seen = f" It holds {', '.join(others)} files, which are not read." if others else ""
+        raise ModelNotFoundError(
+            f"{source.location} holds no .safetensors file.{seen}",
+            "Give a folder with safetensors weights; pickled formats can run code and are never opened.",
+        )
+    return found
+
+
+def _read_index(source: Source) -> dict[str, str] | None:
+    """Tensor name → shard, or None without an index."""
+    files = source.files()
+    names = sorted(name for name in files if name.endswith(_INDEX_SUFFIX))
+    if not names or _WEIGHTS in files and _WEIGHTS + ".index.json" not in names:
+        return None
+    name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in names else names[0]
+    weight_map = _json_object(source, name, _read_json_bytes(source, name)).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ShardIndexError(f"{source.location}: {name} has no weight_map.", "Download the index again.")
+    for tensor, shard in weight_map.items():
+        if not isinstance(shard, str) or not _is_bare(shard):
+            raise ShardIndexError(
+                f"{source.location}: {name} places the tensor {tensor} in {str(shard)[:200]!r}, "
+                "which is not the name of a .safetensors file in this folder.",
+                "Do not trust this model; get it from its publisher.",
+            )
+        if shard not in files:
+            present = sum(other in files for other in set(weight_map.values()) if isinstance(other, str))
+            raise ShardIndexError(
+                f"{source.location}: the shard {shard} is missing ({present} of "
+                f"{plural(len(set(weight_map.values())), 'shard')} are there).",
+                "Finish the download, or open one of the .safetensors files alone.",
+            )
+    return weight_map
+
+
+def _is_bare(shard: str) -> bool:
+    """Whether a shard's name stays inside the folder: no separators, no `..`, the right ending."""
+    return shard.endswith(".safetensors") and not set(shard) & set("/\\\0:") and not shard.startswith(".")
+
+
+def _read_json_bytes(source: Source, name: str) -> bytes:
+    size = source.files()[name].size
+    if size > _JSON_CAP:
+        raise ConfigError(
+            f"{source.location}: {name} is {size:,} bytes long, more than the {_JSON_CAP:,} that are read.",
+            "This is no ordinary model file; get the model from its publisher.",
+        )
+    return source.read(name, 0, size)
+
+
+def _json_object(source: Source, name: str, data: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        hint = "Download the file again."
+        if data.startswith(_LFS_POINTER):
+            hint = "It is a Git LFS pointer: run `git lfs pull` in the folder."
+        raise ConfigError(f"{source.location}: {name} is not valid JSON ({error}).", hint) from error
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{source.location}: {name} is not a JSON object.", "Download the file again.")
+    return parsed
+
+
+def _read_header(source: Source, file: str, stat: FileStat) -> tuple[bytes, list[TensorRef]]:
+    """A shard's header as bytes and as tensors; the safetensors library has checked it."""
+    where = f"{source.location}: {file}"
+    again = "Download or copy the file again."
+    head = source.read(file, 0, 200)
+    if head.startswith(_LFS_POINTER):
+        raise HeaderError(
+            f"{where} is a Git LFS pointer, not the weights themselves.", "Run `git lfs pull` in the folder."
+        )
+    if len(head) < _HEAD.size:
+        raise HeaderError(f"{where} is only {plural(len(head), 'byte')} long and holds no tensors.", again)
+    (length,) = _HEAD.unpack_from(head)
+    if length + _HEAD.size > stat.size:
+        raise HeaderError(
+            f"{where} is cut short or no safetensors file: its header should take {length:,} bytes, "
+            f"the whole file has {stat.size:,}.",
+            again,
+        )
+    if length > HEADER_CAP:
+        raise HeaderError(
+            f"{where} has a header of {length:,} bytes, more than the {HEADER_CAP:,} that are read.",
+            "This is no ordinary model file; get the model from its publisher.",
+        )
+    header = source.read(file, _HEAD.size, _HEAD.size + length)
+    try:
+        with safe_open(source.header_path(file), framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        expected = _HEAD.size + length + _data_length(header)
+        if expected > stat.size:
+            raise HeaderError(
+                f"{where} is cut short: it should have {expected:,} bytes and has {stat.size:,}.", again
+            ) from error
+        raise HeaderError(f"{where} has a damaged header ({error}).", again) from error
+    return header, _parse_header(file, header)
+
+
+def _data_length(header: bytes) -> int:
+    """Where the data of a header that the library refuses would end, or 0 when that cannot be told."""
+    try:
+        entries = json.loads(header)
+        return max(int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError):
+        return 0
+
+
+def _parse_header(file: str, header: bytes) -> list[TensorRef]:
+    """The tensors of a header that the library has accepted."""
+    base = _HEAD.size + len(header)
+    refs = []
+    for name, entry in json.loads(header).items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            refs.append(TensorRef(name, file, entry["dtype"], tuple(entry["shape"]), base + start, base + end))
+    return refs

@@ -1,0 +1,82 @@
+"""The job function: reads what a job needs and returns its spectra. Imports torch, so the screen never imports it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from .accelerator import Accelerator
+from .cpu import Cpu
+from .device import choose_device
+from .errors import DeviceError
+from .memory import TensorReader
+from .model import HEADS, Job, Model
+from .results import JobResult
+from .spectrum import SOLVERS, Solver
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a job has come: bytes read and slices solved, of all."""
+
+    bytes_read: int
+    bytes_total: int
+    done: int
+    total: int
+
+
+OnStep = Callable[[Step], None]
+
+
+class Computer:
+    """Computes jobs of one model, one at a time, on one device; keeps its threads and buffers between jobs.
+
+    Raises:
+        DeviceError: the device is not there.
+        ValueError: there is no such solver.
+    """
+
+    def __init__(self, model: Model, solver: Solver = "gram64", device: str = "auto") -> None:
+        if solver not in SOLVERS:
+            raise ValueError(f"no solver {solver!r}; there are {', '.join(SOLVERS)}")
+        self.model = model
+        self.device = choose_device(device)
+        self._reader = TensorReader(model.checkpoint.source)
+        self._backend = Cpu(solver) if self.device.is_cpu else Accelerator(solver, self.device.torch_name)
+
+    def compute(self, job: Job, on_step: OnStep = lambda step: None) -> JobResult:
+        """Read the job's tensors and solve all their slices.
+
+        Raises:
+            AddressError: the model has no such job.
+            ReadError: bytes could not be read.
+            DeviceError: the device ran out of memory.
+        """
+        tensors = self.model.job_tensors(job)
+        bytes_total = sum(tensor.ref.nbytes for tensor in tensors)
+        total = sum(tensor.count for tensor in tensors)
+        state = [0, 0]
+
+        def report(count: int, which: int) -> None:
+            state[which] += count
+            on_step(Step(min(state[0], bytes_total), bytes_total, state[1], total))
+
+        self._reader.advance = lambda count: report(count, 0)
+        try:
+            if job.kind == HEADS:
+                matrices = self._backend.solve_heads(tensors, self._reader, lambda count: report(count, 1))
+            else:
+                matrices = {
+                    tensor.matrix: self._backend.solve_whole(tensor, self._reader, lambda count: report(count, 1))
+                    for tensor in tensors
+                }
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise DeviceError(
+                f"{self.device.shown} ran out of memory for {job}, {bytes_total:,} bytes of weights.",
+                "Close other programs on it, or use --device cpu.",
+            ) from error
+        return JobResult(job, matrices)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._backend.close()

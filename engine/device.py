@@ -1,0 +1,50 @@
+"""Which device computes. Only the worker and the Python API come here: it imports torch."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+from .errors import DeviceError
+
+DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A torch device, its name for people, and a sentence when it is not what was asked for."""
+
+    torch_name: str
+    shown: str
+    note: str = ""
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the CPU solvers are used."""
+        return self.torch_name == "cpu"
+
+
+def choose_device(wanted: str) -> Device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `mps` into a device of this machine; `auto` prefers CUDA.
+
+    Raises:
+        DeviceError: it is not there.
+    """
+    if not DEVICE_PATTERN.fullmatch(wanted):
+        raise DeviceError(f"There is no device {wanted!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
+    if wanted == "mps":
+        return Device("cpu", "cpu", "Apple GPUs have no fp64, which exact spectra need: computing on the CPU.")
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return Device("cpu", "cpu")
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            "PyTorch sees no CUDA device.",
+            "Check nvidia-smi and that a CUDA build of PyTorch is installed, or use --device cpu.",
+        )
+    number = int(wanted.partition(":")[2] or 0)
+    if number >= torch.cuda.device_count():
+        raise DeviceError(
+            f"There is no cuda:{number}: PyTorch sees {torch.cuda.device_count()} CUDA device(s), counted from 0.",
+            "Use cuda:0, or check CUDA_VISIBLE_DEVICES.",
+        )
+    return Device(f"cuda:{number}", f"cuda:{number} ({torch.cuda.get_device_name(number)})")

@@ -1,0 +1,107 @@
+"""Everything that can go wrong with a user's input or machine, as one tree.
+
+    EngineError
+    ├── AddressError            no such layer, head or matrix; not an address
+    ├── ModelNotFoundError      no such folder or file, or nothing in it that can be read
+    ├── CheckpointError         the files are there but cannot be used
+    │   ├── HeaderError         a safetensors header is damaged, cut short or hostile
+    │   ├── ShardIndexError     model.safetensors.index.json contradicts the files
+    │   ├── ConfigError         config.json is unusable
+    │   └── LayoutError         the tensors' shapes contradict the config
+    ├── ReadError               bytes could not be read (file gone, changed, disk error)
+    ├── TensorError             a tensor cannot be analysed (dtype, emptiness)
+    ├── DeviceError             the device asked for is not there, or is out of memory
+    ├── ExportError             a file could not be written
+    └── WorkerError             the compute process failed
+
+Each one is a title, a message (what and where) and a hint (what to do). `str()` is the whole as one line. Text from
+outside is neutralised here, once, so that no file name can write escape sequences to the terminal.
+"""
+
+from .text import printable
+
+
+class EngineError(Exception):
+    """Base of all errors that a user is told about, as a sentence and without a traceback."""
+
+    title = "Error"
+    exit_code = 1
+    """Exit status of the command line: 2 for a wrong request, 1 for anything else."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(" ".join(filter(None, (self.message, self.hint))))
+
+
+class AddressError(EngineError):
+    """No such layer, head or matrix in this model, or the text is no address."""
+
+    title = "No such place"
+    exit_code = 2
+
+
+class ModelNotFoundError(EngineError):
+    """The path does not exist or holds nothing that can be read."""
+
+    title = "Model not found"
+
+
+class CheckpointError(EngineError):
+    """The checkpoint's files exist but cannot be used."""
+
+    title = "Unusable checkpoint"
+
+
+class HeaderError(CheckpointError):
+    """A safetensors header is damaged, truncated or not a header at all."""
+
+    title = "Damaged file"
+
+
+class ShardIndexError(CheckpointError):
+    """The index names something that is not there or must not be read."""
+
+    title = "Wrong index"
+
+
+class ConfigError(CheckpointError):
+    """config.json cannot be used."""
+
+    title = "Wrong config"
+
+
+class LayoutError(CheckpointError):
+    """The shapes of the tensors contradict the config."""
+
+    title = "Shapes disagree"
+
+
+class ReadError(EngineError):
+    """Bytes of a tensor could not be read."""
+
+    title = "Cannot read"
+
+
+class TensorError(EngineError):
+    """A tensor cannot be analysed."""
+
+    title = "Cannot analyse"
+
+
+class DeviceError(EngineError):
+    """The device asked for is missing or failed."""
+
+    title = "Device problem"
+
+
+class ExportError(EngineError):
+    """A file could not be written."""
+
+    title = "Cannot write"
+
+
+class WorkerError(EngineError):
+    """The compute process failed."""
+
+    title = "Worker failed"

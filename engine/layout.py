@@ -1,0 +1,132 @@
+"""Which rows or columns of which tensor are matrix `m` of head `h`: one rule over a table of data.
+
+A weight is stored as `nn.Linear` keeps it, out × in. Heads lie one after another along the side that they divide: the
+rows of Q, K and V (their outputs) and the columns of O (its inputs). With H query heads and G key/value heads, query
+head `h` reads KV head `h // (H/G)` (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import ConfigError, LayoutError
+
+Side = Literal["rows", "columns"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMatrix:
+    """How one matrix of every head lies in one tensor of a layer."""
+
+    matrix: str
+    tensor: str
+    """The tensor's name below the layer, such as `self_attn.q_proj.weight`."""
+    side: Side
+    shared: bool
+    """Whether the heads are KV heads, each shared by a group of query heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCounts:
+    """The numbers that divide a layer's attention tensors into heads."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden_size: int | None
+
+    def kv_head(self, head: int) -> int:
+        """The KV head that query head `head` reads."""
+        return head // (self.heads // self.kv_heads)
+
+    def count(self, part: HeadMatrix) -> int:
+        """How many slices the tensor of `part` has."""
+        return self.kv_heads if part.shared else self.heads
+
+    def check(self, part: HeadMatrix, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor that is not exactly `count` heads of `head_dim` by the hidden size.
+
+        Raises:
+            LayoutError: with the numbers of the config and of the tensor.
+        """
+        if len(shape) != 2:
+            raise LayoutError(f"{name} has the shape {shape}, not rows × columns.", _MISMATCH_HINT)
+        split, other = shape if part.side == "rows" else shape[::-1]
+        count = self.count(part)
+        if split != count * self.head_dim:
+            kind = "KV heads" if part.shared else "heads"
+            raise LayoutError(
+                f"{name} has {split:,} {part.side}, but the config says "
+                f"{count} {kind} × {self.head_dim} = {count * self.head_dim:,}.",
+                _MISMATCH_HINT,
+            )
+        if self.hidden_size is not None and other != self.hidden_size:
+            side = "columns" if part.side == "rows" else "rows"
+            raise LayoutError(
+                f"{name} has {other:,} {side}, but the config says hidden_size {self.hidden_size:,}.",
+                _MISMATCH_HINT,
+            )
+
+
+_MISMATCH_HINT = (
+    "The config.json belongs to another model, or this architecture stores its heads in another way; "
+    "without config.json the whole matrices can still be opened."
+)
+
+
+CONFIG_DEFAULTS: Mapping[str, Mapping[str, int]] = {
+    "llama": {"hidden_size": 4096, "num_attention_heads": 32},
+    "mistral": {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8},
+    "qwen3": {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128},
+    "gemma": {"hidden_size": 3072, "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 256},
+    "gemma2": {"hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256},
+    "gemma3_text": {"hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256},
+}
+"""What a config of this `model_type` means where it is silent: the defaults of its class in `transformers`.
+
+Published multimodal configs (gemma-3-4b-it, llava-1.5-7b) leave such fields out.
+"""
+
+
+def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
+    """The head counts of a config (of its `text_config` in a multimodal model), or None when it does not say.
+
+    `head_dim` is the config's own when present, else hidden_size / heads.
+
+    Raises:
+        ConfigError: a number is missing its counterpart, is no positive integer, or does not divide.
+    """
+    nested = config.get("text_config")
+    text: Mapping[str, Any] = {**config, **nested} if isinstance(nested, Mapping) else config
+    text = {**CONFIG_DEFAULTS.get(str(text.get("model_type")), {}), **text}
+    heads = _positive(text, "num_attention_heads")
+    if heads is None:
+        return None
+    kv_heads = _positive(text, "num_key_value_heads") or heads
+    hidden = _positive(text, "hidden_size")
+    head_dim = _positive(text, "head_dim")
+    if heads % kv_heads:
+        raise ConfigError(
+            f"config.json says {heads} attention heads and {kv_heads} key/value heads, which do not divide.",
+            "Correct num_attention_heads or num_key_value_heads.",
+        )
+    if head_dim is None:
+        if hidden is None:
+            return None
+        if hidden % heads:
+            raise ConfigError(
+                f"config.json says hidden_size {hidden} and {heads} attention heads, which do not divide, "
+                "and gives no head_dim.",
+                "Add head_dim, or correct hidden_size or num_attention_heads.",
+            )
+        head_dim = hidden // heads
+    return HeadCounts(heads, kv_heads, head_dim, hidden)
+
+
+def _positive(config: Mapping[str, Any], field: str) -> int | None:
+    value = config.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"config.json says {field} {value!r}, which is no positive integer.", f"Correct {field}.")
+    return value

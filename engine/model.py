@@ -1,0 +1,370 @@
+"""A checkpoint seen as layers, heads and matrices, and what must be read for each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from .address import Address
+from .architectures import Placement, find_architecture
+from .checkpoint import Checkpoint, TensorRef
+from .errors import AddressError, ModelNotFoundError
+from .layout import HeadCounts, HeadMatrix, Side, head_counts
+
+HEADS = "heads"
+"""The kind of job that computes all attention heads of a layer."""
+
+DTYPES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64"}
+"""The dtypes that can be analysed: safetensors' name → the name shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A unit of work: all attention heads of a layer (`kind` is `heads`), or one whole matrix (its name)."""
+
+    layer: int | None
+    kind: str
+
+    def __str__(self) -> str:
+        return self.kind if self.layer is None else f"{self.layer}.{self.kind}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of `str()`."""
+        layer, _, kind = text.rpartition(".")
+        return cls(int(layer) if layer else None, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixInfo:
+    """One matrix that can be shown: a head's slice of a tensor, or a whole tensor."""
+
+    address: Address
+    label: str
+    tensor: str
+    rows: int
+    cols: int
+    dtype: str
+    kv_head: int | None
+    job: Job
+    index: int
+    """Which slice of its job's spectra for this matrix it is: the head, the KV head, or 0."""
+    problem: str | None
+    """Why it can never be computed, as a sentence."""
+
+    @property
+    def n(self) -> int:
+        """How many singular values it has."""
+        return min(self.rows, self.cols)
+
+    @property
+    def matrix(self) -> str:
+        """Its name in a CSV: `q`, `k`, `v`, `o`, or the whole matrix's own."""
+        return self.address.matrix or ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlicedTensor:
+    """A tensor and how it divides into `count` matrices of `rows` × `cols`, one after another along `side`."""
+
+    matrix: str
+    ref: TensorRef
+    side: Side
+    count: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of one slice."""
+        return self.ref.shape[0] // (self.count if self.side == "rows" else 1)
+
+    @property
+    def cols(self) -> int:
+        """Columns of one slice."""
+        return self.ref.shape[1] // (self.count if self.side == "columns" else 1)
+
+
+class Model:
+    """A checkpoint's decoder. Reads nothing: everything is worked out from headers and config.
+
+    Raises:
+        ModelNotFoundError: there is no matrix of a known architecture.
+        LayoutError: the shapes of a layer contradict the config.
+        ConfigError: the config's head counts contradict each other.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        placement = find_architecture(checkpoint.tensors)
+        if placement is None:
+            raise ModelNotFoundError(
+                f"{checkpoint.source.location} holds {len(checkpoint.tensors)} tensors, but no layer whose names "
+                "svdtui knows (…layers.N.self_attn.q_proj.weight and the like).",
+                "See the README for the architectures that are supported.",
+            )
+        self._placement: Placement = placement
+        self.counts: HeadCounts | None = None
+        self.heads_problem: str | None = None
+        if checkpoint.config is None:
+            self.heads_problem = "Heads are unknown: there is no config.json beside the weights to say how many."
+        else:
+            self.counts = head_counts(checkpoint.config)
+            if self.counts is None:
+                self.heads_problem = "Heads are unknown: config.json gives no num_attention_heads or hidden_size."
+        for layer in self.layers if self.counts else ():
+            for part, tensor in self._head_parts(layer):
+                assert self.counts
+                self.counts.check(part, tensor.ref.name, tensor.ref.shape)
+
+    @property
+    def name(self) -> str:
+        """The model's name: the folder's, or `ORG/NAME` for a Hub model."""
+        return self.checkpoint.source.name
+
+    @property
+    def revision(self) -> str:
+        """The commit, or empty for a plain folder."""
+        return self.checkpoint.source.revision
+
+    @property
+    def location(self) -> str:
+        """What opens the same model again."""
+        return self.checkpoint.source.location
+
+    @property
+    def key(self) -> str:
+        """Identifies the exact files."""
+        return self.checkpoint.key
+
+    @property
+    def architecture(self) -> str:
+        """The family by which the tensors were recognised."""
+        return self._placement.architecture.name
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The numbers of the layers that are there, ascending (a single shard may hold only some)."""
+        return self._placement.layers
+
+    @property
+    def heads(self) -> int:
+        """Query heads of a layer; 0 when unknown."""
+        return self.counts.heads if self.counts else 0
+
+    @property
+    def kv_heads(self) -> int:
+        """Key/value heads of a layer; 0 when unknown."""
+        return self.counts.kv_heads if self.counts else 0
+
+    @property
+    def head_dim(self) -> int:
+        """Rows of a head's Q slice; 0 when unknown."""
+        return self.counts.head_dim if self.counts else 0
+
+    @cached_property
+    def hidden_size(self) -> int:
+        """Width of the residual stream; 0 when unknown."""
+        return (self.counts and self.counts.hidden_size) or 0
+
+    @cached_property
+    def dtype(self) -> str:
+        """The dtype of most of the decoder's tensors."""
+        names = [_shown_dtype(ref) for ref in self.checkpoint.tensors.values() if len(ref.shape) == 2]
+        return max(set(names), key=names.count) if names else ""
+
+    @cached_property
+    def _layer_set(self) -> frozenset[int]:
+        return frozenset(self.layers)
+
+    @cached_property
+    def _outer(self) -> dict[str, TensorRef]:
+        """Matrices outside the layers. The shortest name wins: a vision tower may have an embedding too."""
+        found: dict[str, TensorRef] = {}
+        for shown, ending in self._placement.architecture.outer.items():
+            names = [n for n in self.checkpoint.tensors if n == ending or n.endswith("." + ending)]
+            if names:
+                found[shown] = self.checkpoint.tensors[min(names, key=lambda n: (len(n), n))]
+        return found
+
+    def has_heads(self, layer: int) -> bool:
+        """Whether the layer's attention can be divided into heads."""
+        return bool(self.counts and self.head_tensors(layer))
+
+    def head_tensors(self, layer: int) -> tuple[SlicedTensor, ...]:
+        """The attention tensors of a layer that are in the checkpoint, in the order Q K V O."""
+        return tuple(tensor for _, tensor in self._head_parts(layer))
+
+    def _head_parts(self, layer: int) -> list[tuple[HeadMatrix, SlicedTensor]]:
+        found = []
+        for part in self._placement.architecture.heads if self.counts else ():
+            assert self.counts
+            ref = self.checkpoint.tensors.get(self._placement.tensor(layer, part.tensor))
+            if ref is not None:
+                found.append((part, SlicedTensor(part.matrix, ref, part.side, self.counts.count(part))))
+        return found
+
+    def job_tensors(self, job: Job) -> tuple[SlicedTensor, ...]:
+        """What a job reads, without the tensors that have no spectrum (see `tensor_problem`).
+
+        Raises:
+            AddressError: this model has no such job.
+        """
+        if job.kind == HEADS and job.layer is not None:
+            tensors = self.head_tensors(job.layer)
+        else:
+            ref = self._whole_ref(job.layer, job.kind)
+            if ref is None:
+                raise AddressError(f"There is no matrix {job} in {self.name}.")
+            tensors = (SlicedTensor(job.kind, ref, "rows", 1),)
+        return tuple(tensor for tensor in tensors if tensor_problem(tensor.ref) is None)
+
+    def _whole_ref(self, layer: int | None, name: str) -> TensorRef | None:
+        if layer is None:
+            return self._outer.get(name)
+        suffix = self._placement.architecture.whole.get(name)
+        return self.checkpoint.tensors.get(self._placement.tensor(layer, suffix)) if suffix else None
+
+    def _whole_names(self, layer: int | None) -> tuple[str, ...]:
+        names = self._outer if layer is None else self._placement.architecture.whole
+        return tuple(name for name in names if self._whole_ref(layer, name))
+
+    def matrices(self, parent: Address) -> tuple[MatrixInfo, ...]:
+        """The matrices directly below a place: a head's Q K V O, a layer's whole ones, the model's own."""
+        if parent.matrix is not None or parent.head is not None:
+            return tuple(self._head_infos(parent)) if parent.matrix is None else ()
+        return tuple(
+            self.info(Address(parent.layer, matrix=name)) for name in self._whole_names(parent.layer)
+        )
+
+    def _head_infos(self, head: Address) -> Iterator[MatrixInfo]:
+        assert head.layer is not None and head.head is not None and self.counts
+        job = Job(head.layer, HEADS)
+        for part, tensor in self._head_parts(head.layer):
+            kv_head = self.counts.kv_head(head.head) if part.shared else None
+            yield MatrixInfo(
+                address=Address(head.layer, head.head, part.matrix),
+                label=part.matrix.upper(),
+                tensor=tensor.ref.name,
+                rows=tensor.rows,
+                cols=tensor.cols,
+                dtype=_shown_dtype(tensor.ref),
+                kv_head=kv_head,
+                job=job,
+                index=head.head if kv_head is None else kv_head,
+                problem=tensor_problem(tensor.ref),
+            )
+
+    def info(self, address: Address) -> MatrixInfo:
+        """What is known of one matrix before it is computed.
+
+        Raises:
+            AddressError: the address is not that of a matrix of this model.
+        """
+        self.check(address)
+        if address.matrix is None:
+            raise AddressError(f"{address} is not a matrix.", "Add one, such as .q")
+        if address.head is not None:
+            return next(info for info in self._head_infos(address.parent) if info.address == address)
+        ref = self._whole_ref(address.layer, address.matrix)
+        assert ref
+        rows, cols = ref.shape if len(ref.shape) == 2 else (0, 0)
+        return MatrixInfo(
+            address=address,
+            label=address.matrix,
+            tensor=ref.name,
+            rows=rows,
+            cols=cols,
+            dtype=_shown_dtype(ref),
+            kv_head=None,
+            job=Job(address.layer, address.matrix),
+            index=0,
+            problem=tensor_problem(ref),
+        )
+
+    def jobs(self, address: Address) -> tuple[Job, ...]:
+        """The work that a view of this place needs; for the model and for layers, their attention heads.
+
+        Without heads, a layer's and the model's are their whole matrices.
+        """
+        if address.matrix is not None and address.head is None:
+            return (Job(address.layer, address.matrix),)
+        if address.layer is None:
+            own = () if self.counts else tuple(Job(None, name) for name in self._whole_names(None))
+            return tuple(job for layer in self.layers for job in self.jobs(Address(layer))) + own
+        if self.has_heads(address.layer):
+            return (Job(address.layer, HEADS),)
+        if self.counts:
+            return ()
+        return tuple(Job(address.layer, name) for name in self._whole_names(address.layer))
+
+    def neighbours(self, job: Job) -> tuple[Job, ...]:
+        """The heads of the next and the previous layer, which a user is likely to want soon."""
+        if job.layer is None or job.kind != HEADS:
+            return ()
+        near = (job.layer + 1, job.layer - 1)
+        return tuple(Job(layer, HEADS) for layer in near if layer in self._layer_set and self.has_heads(layer))
+
+    def check(self, address: Address) -> None:
+        """Refuse a place that this model does not have.
+
+        Raises:
+            AddressError: names what does exist.
+        """
+        if address.layer is not None and address.layer not in self._layer_set:
+            first, last = self.layers[0], self.layers[-1]
+            span = f"layers {first} to {last}" if first < last else f"layer {first} only"
+            raise AddressError(f"There is no layer {address.layer}: {self.name} has {span}.")
+        if address.head is not None:
+            if not self.heads:
+                raise AddressError(f"There is no head {address.head}. {self.heads_problem}")
+            if address.head >= self.heads:
+                raise AddressError(
+                    f"There is no head {address.head}: {self.name} has heads 0 to {self.heads - 1} in a layer."
+                )
+        if address.matrix is not None:
+            self._check_matrix(address)
+
+    def _check_matrix(self, address: Address) -> None:
+        if address.head is not None:
+            assert address.layer is not None
+            names = tuple(tensor.matrix for tensor in self.head_tensors(address.layer))
+            where = f"Head {address.parent}"
+        else:
+            names = self._whole_names(address.layer)
+            where = self.name if address.layer is None else f"Layer {address.layer}"
+        if address.matrix not in names:
+            raise AddressError(
+                f"There is no matrix {address.matrix!r} there: {where} has {', '.join(names) or 'none'}."
+            )
+
+    def complete(self, text: str, limit: int = 20) -> list[str]:
+        """Addresses that begin with `text`, in the model's order; at most `limit`."""
+        text = text.strip()
+        base, dot, _ = text.rpartition(".")
+        try:
+            parent = Address.parse(base) if dot else Address()
+            self.check(parent)
+        except AddressError:
+            return []
+        children = (str(child) for child in self.children(parent))
+        return [child for child in children if child.startswith(text)][:limit]
+
+    def children(self, parent: Address) -> Iterator[Address]:
+        """The places directly below `parent`: layers, then heads or matrices."""
+        if parent == Address():
+            yield from map(Address, self.layers)
+        elif parent.head is None and parent.matrix is None and parent.layer is not None:
+            yield from (Address(parent.layer, head) for head in range(self.heads if self.has_heads(parent.layer) else 0))
+        yield from (info.address for info in self.matrices(parent))
+
+
+def _shown_dtype(ref: TensorRef) -> str:
+    return DTYPES.get(ref.dtype, ref.dtype.lower())
+
+
+def tensor_problem(ref: TensorRef) -> str | None:
+    """Why a tensor has no spectrum, as a sentence, or None."""
+    if ref.dtype not in DTYPES:
+        return f"{ref.name} has the dtype {ref.dtype}; spectra are computed of {', '.join(DTYPES)}."
+    if len(ref.shape) != 2:
+        return f"{ref.name} has the shape {list(ref.shape)}, not rows × columns."
+    return None if all(ref.shape) else f"{ref.name} is empty: {ref.shape[0]} × {ref.shape[1]}."

@@ -1,0 +1,42 @@
+"""What a job produces: the spectra of a layer's heads, or of one whole matrix."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .model import Job, Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class MatrixResult:
+    """The spectra of every slice of one tensor."""
+
+    sigma: "NDArray[np.float64]"
+    """(slices, n), descending along n; a row of NaN where the slice holds NaN or infinite weights."""
+    solvers: tuple[str, ...]
+    """Per slice, the solver that produced its values; empty text where there are none."""
+    nonfinite: tuple[int, ...]
+    """Per slice, how many of its weights are NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """All that a job computed: matrix name (`q` … or the whole matrix's) → its spectra."""
+
+    job: Job
+    matrices: Mapping[str, MatrixResult]
+
+
+Lookup = Callable[[Job], JobResult | None]
+"""Finds a job's result, or None when it has not been computed."""
+
+
+def expected_shapes(model: Model, job: Job) -> dict[str, tuple[int, int]]:
+    """(slices, n) of every matrix that a job of this model computes."""
+    return {
+        tensor.matrix: (tensor.count, min(tensor.rows, tensor.cols)) for tensor in model.job_tensors(job)
+    }

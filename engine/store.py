@@ -1,0 +1,161 @@
+"""Results on disk: `ROOT/v1/MODEL KEY/SOLVER/layer-00012.heads.safetensors`, one file per job.
+
+Written to a temporary file beside it, synced and renamed: a reader sees the old file, the new one or none, so two
+programs and network file systems need no locks. A file is believed only when it parses, its checksum is right and it
+says that it was computed from the same tensors; otherwise it counts as absent. The solver is part of the path, so
+that two programs with different solvers do not replace each other's results.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from .model import Job, Model
+from .results import JobResult, MatrixResult, expected_shapes
+from .spectrum import Solver
+
+FORMAT = "svdtui-1"
+_SIZE_CAP = 2**28
+_HEAD = struct.Struct("<Q")
+
+
+def default_cache_dir() -> Path:
+    """Where results are kept: `$XDG_CACHE_HOME/svdtui` or what the system uses for caches."""
+    return platformdirs.user_cache_path("svdtui")
+
+
+class Store:
+    """The results of one model and solver."""
+
+    def __init__(self, model: Model, solver: Solver, root: Path | None = None) -> None:
+        self._model = model
+        self._solver = solver
+        self.root = root or default_cache_dir()
+        self.folder = self.root / "v1" / model.key / solver
+
+    def path(self, job: Job) -> Path:
+        """Where a job's result is, or would be."""
+        name = "model" if job.layer is None else f"layer-{job.layer:05d}"
+        return self.folder / f"{name}.{job.kind}.safetensors"
+
+    def present(self) -> set[Job]:
+        """The jobs that have a file; whether it can be believed shows when it is loaded."""
+        found = set()
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.folder):
+                place, _, rest = name.partition(".")
+                kind, _, ending = rest.partition(".")
+                if ending != "safetensors" or not kind:
+                    continue
+                if place == "model":
+                    found.add(Job(None, kind))
+                elif place.startswith("layer-") and place[6:].isascii() and place[6:].isdigit():
+                    found.add(Job(int(place[6:]), kind))
+        return found
+
+    def load(self, job: Job) -> JobResult | None:
+        """A job's result, or None when there is none that can be believed."""
+        try:
+            with self.path(job).open("rb") as file:
+                data = file.read(_SIZE_CAP)
+        except OSError:
+            return None
+        return self.decode(job, data)
+
+    def save(self, data: bytes, job: Job) -> None:
+        """Keep an encoded result.
+
+        Raises:
+            OSError: the disk is full or may not be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path(job), data)
+
+    def forget(self, job: Job) -> None:
+        """Remove a job's result, as far as the disk lets us."""
+        with contextlib.suppress(OSError):
+            self.path(job).unlink(missing_ok=True)
+
+    def _provenance(self, job: Job) -> dict[str, Any]:
+        """What must be equal for a result to be this job's: the tensors it was computed from, and how."""
+        tensors = [
+            [t.matrix, t.ref.name, t.ref.dtype, list(t.ref.shape), t.ref.file, t.ref.start, t.side, t.count]
+            for t in self._model.job_tensors(job)
+        ]
+        return {"format": FORMAT, "key": self._model.key, "job": str(job), "solver": self._solver, "tensors": tensors}
+
+    def encode(self, result: JobResult) -> bytes:
+        """A result as the bytes of a safetensors file: float64 spectra, and its provenance as metadata."""
+        spectra = {name: np.ascontiguousarray(matrix.sigma) for name, matrix in result.matrices.items()}
+        body = {
+            **self._provenance(result.job),
+            "model": self._model.name,
+            "revision": self._model.revision,
+            "version": version("svdtui"),
+            "solvers": {name: matrix.solvers for name, matrix in result.matrices.items()},
+            "nonfinite": {name: matrix.nonfinite for name, matrix in result.matrices.items()},
+        }
+        text = json.dumps(body, sort_keys=True)
+        checksum = _checksum(text, {name: array.tobytes() for name, array in spectra.items()})
+        return save(spectra, {"svdtui": text, "checksum": checksum})
+
+    def decode(self, job: Job, data: bytes) -> JobResult | None:
+        """The inverse of `encode`, or None for anything that is damaged or does not belong to this job."""
+        try:
+            tensors = dict(deserialize(data))
+            (length,) = _HEAD.unpack_from(data)
+            metadata = json.loads(data[_HEAD.size : _HEAD.size + length])["__metadata__"]
+            text = metadata["svdtui"]
+            if metadata["checksum"] != _checksum(text, {name: t["data"] for name, t in tensors.items()}):
+                return None
+            body = json.loads(text)
+            expected = self._provenance(job)
+            if {field: body.get(field) for field in expected} != expected:
+                return None
+            matrices = {}
+            for name, shape in expected_shapes(self._model, job).items():
+                if tensors[name]["dtype"] != "F64" or tuple(tensors[name]["shape"]) != shape:
+                    return None
+                sigma = np.frombuffer(tensors[name]["data"], dtype="<f8").reshape(shape)
+                matrices[name] = MatrixResult(sigma, tuple(body["solvers"][name]), tuple(body["nonfinite"][name]))
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+        return JobResult(job, matrices)
+
+
+def _checksum(text: str, arrays: dict[str, bytes]) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(arrays):
+        digest.update(name.encode() + b"\0" + arrays[name])
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a temporary file beside it, synced, then renamed over it.
+
+    Raises:
+        OSError: it could not be written; nothing is left behind.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
