@@ -1,9 +1,10 @@
 """What a job produces: the spectra of a layer's heads, or of one whole matrix."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .metrics import DEFAULT_K, Metrics, compute_metrics
 from .model import Job, Model
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MatrixResult:
     """The spectra of every slice of one tensor."""
 
@@ -21,9 +22,16 @@ class MatrixResult:
     """Per slice, the solver that produced its values; empty text where there are none."""
     nonfinite: tuple[int, ...]
     """Per slice, how many of its weights are NaN or infinite."""
+    _metrics: dict[int, list[Metrics]] = field(default_factory=dict, repr=False, compare=False)
+
+    def metrics(self, k: int = DEFAULT_K) -> list[Metrics]:
+        """The figures of every slice, worked out once for each `k`."""
+        if k not in self._metrics:
+            self._metrics[k] = compute_metrics(self.sigma, k)
+        return self._metrics[k]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JobResult:
     """All that a job computed: matrix name (`q` … or the whole matrix's) → its spectra."""
 

@@ -1,0 +1,135 @@
+"""The Python API: spectra and metrics of a model from a notebook or a script, computed in this process."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from .address import Address
+from .errors import AddressError, TensorError
+from .metrics import DEFAULT_K, Metrics
+from .model import Job, MatrixInfo, Model
+from .opening import open_model
+from .results import JobResult
+from .spectrum import Solver
+from .store import Store
+from .views import Row, View, view
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .compute import Computer, Step
+
+_log = logging.getLogger(__name__)
+
+
+class Analysis:
+    """A model and its results; what is not in the cache is computed when it is asked for.
+
+    Args:
+        model: a folder, a `.safetensors` file, or a `Model` that is already open.
+        solver: `gram64` (exact and fast), `svd32` (the article's) or `svd64`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        cache_dir: where results are kept, instead of the user's cache folder.
+        k: how many values the top and bottom ratios add up.
+
+    Raises:
+        EngineError: the model cannot be opened.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model,
+        *,
+        solver: Solver = "gram64",
+        device: str = "auto",
+        cache_dir: str | Path | None = None,
+        k: int = DEFAULT_K,
+    ) -> None:
+        self.model = model if isinstance(model, Model) else open_model(model)
+        self.k = k
+        self._solver: Solver = solver
+        self._device = device
+        self._store = Store(self.model, solver, Path(cache_dir) if cache_dir else None)
+        self._results: dict[Job, JobResult] = {}
+        self._computer: Computer | None = None
+        self.notice = ""
+        """A sentence when results could not be kept on disk."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the compute threads."""
+        if self._computer is not None:
+            self._computer.close()
+            self._computer = None
+
+    def matrices(self, address: str | Address = "") -> tuple[MatrixInfo, ...]:
+        """The matrices directly below a place: a head's Q K V O, a layer's whole ones, the model's own."""
+        return self.model.matrices(self._address(address))
+
+    def spectrum(self, address: str | Address) -> "NDArray[np.float64]":
+        """The singular values of one matrix such as `12.5.q` or `12.q_proj`: (n,) float64, descending.
+
+        Raises:
+            AddressError: there is no such matrix.
+            TensorError: it holds NaN or infinite values, or has a dtype that is not supported.
+            ReadError: its bytes cannot be read.
+        """
+        row = self._row(address)
+        assert row.spectrum is not None
+        return row.spectrum.copy()
+
+    def metrics(self, address: str | Address) -> Metrics:
+        """The figures of one matrix; raises what `spectrum` raises."""
+        row = self._row(address)
+        assert row.metrics is not None
+        return row.metrics
+
+    def view(self, address: str | Address = "") -> View:
+        """All rows of a place, computing what is missing: a head, a layer, or (nothing given) all heads of the model."""
+        place = self._address(address)
+        return view(self.model, place, self.result, k=self.k)
+
+    def result(self, job: Job, on_step: "Callable[[Step], None]" = lambda step: None) -> JobResult:
+        """A job's result from memory, from the cache, or computed now and kept."""
+        if job not in self._results:
+            self._results[job] = self._store.load(job) or self._compute(job, on_step)
+        return self._results[job]
+
+    def jobs(self, address: str | Address = "") -> tuple[Job, ...]:
+        """The work that a view of a place needs."""
+        return self.model.jobs(self._address(address))
+
+    def _compute(self, job: Job, on_step: "Callable[[Step], None]") -> JobResult:
+        if self._computer is None:
+            from .compute import Computer  # torch, about a second
+
+            self._computer = Computer(self.model, self._solver, self._device)
+            self.notice = self._computer.device.note
+        result = self._computer.compute(job, on_step)
+        try:
+            self._store.save(self._store.encode(result), job)
+        except OSError as error:
+            self.notice = f"Results cannot be kept in {self._store.folder}: {error.strerror or error}."
+            _log.warning(self.notice)
+        return result
+
+    def _row(self, address: str | Address) -> Row:
+        place = self._address(address)
+        if place.scope != "matrix":
+            raise AddressError(f"{str(place) or 'The model'} is not one matrix.", "Name one, such as 0.0.q or 0.q_proj.")
+        (row,) = self.view(place).rows
+        if row.problem:
+            raise TensorError(row.problem)
+        return row
+
+    def _address(self, address: str | Address) -> Address:
+        place = address if isinstance(address, Address) else Address.parse(address)
+        self.model.check(place)
+        return place

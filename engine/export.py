@@ -1,0 +1,142 @@
+"""CSV files: the same rows for the screen's export and for the command line."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from .address import Address
+from .errors import ExportError
+from .metrics import METRICS
+from .model import MatrixInfo
+from .store import write_atomically
+from .text import spreadsheet_safe
+from .views import Row, View
+
+PLACE_COLUMNS = ("model", "revision", "layer", "head", "kv_head", "matrix")
+
+
+def metrics_csv(view: View, delimiter: str = ",") -> str:
+    """One line per matrix: place, shape, the metrics at full precision, dtype and solver.
+
+    An undefined figure is empty, and so are all figures of a matrix with NaN or infinite weights.
+    """
+    columns = [info.column(view.k) for info in METRICS]
+    rows = (
+        [
+            *_place(view, row.info),
+            spreadsheet_safe(row.info.tensor),
+            row.info.rows,
+            row.info.cols,
+            row.info.n,
+            *(_number(getattr(row.metrics, info.name, None)) for info in METRICS),
+            row.info.dtype,
+            row.solver,
+        ]
+        for row in view.rows
+    )
+    return _csv((*PLACE_COLUMNS, "tensor", "rows", "cols", "n", *columns, "dtype", "solver"), rows, delimiter)
+
+
+def spectra_csv(view: View, wanted: Callable[[Row], bool] = lambda row: True) -> str:
+    """One line per singular value of the wanted rows, largest first, `index` from 1."""
+    rows = (
+        [*place, index, _number(float(sigma))]
+        for row in view.rows
+        if row.spectrum is not None and wanted(row)
+        for place in [_place(view, row.info)]
+        for index, sigma in enumerate(row.spectrum, 1)
+    )
+    return _csv((*PLACE_COLUMNS, "index", "sigma"), rows)
+
+
+def _place(view: View, info: MatrixInfo) -> list[str | int]:
+    address = info.address
+    return [
+        spreadsheet_safe(view.model.name),
+        view.model.revision,
+        "" if address.layer is None else address.layer,
+        "" if address.head is None else address.head,
+        "" if info.kv_head is None else info.kv_head,
+        info.matrix,
+    ]
+
+
+def _number(value: float | int | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _csv(header: tuple[str, ...], rows: Iterator[list[str | int]], delimiter: str = ",") -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def table_text(view: View) -> str:
+    """The rows as tab-separated text with headings, for a clipboard."""
+    return metrics_csv(view, "\t")
+
+
+def export(view: View, folder: Path, wanted: Callable[[Row], bool] = lambda row: True) -> tuple[Path, Path]:
+    """Write `MODEL.SCOPE.metrics.csv` and `….spectra.csv` (the wanted rows' curves) into `folder`.
+
+    Existing files stay: a number is added to the new ones' names.
+
+    Raises:
+        ExportError: a file could not be written; none is left half-written.
+    """
+    base = f"{file_name(view.model.name)}{_scope_name(view.address)}"
+    texts = {"metrics": metrics_csv(view), "spectra": spectra_csv(view, wanted)}
+    for number in range(1, 10_000):
+        stem = base if number == 1 else f"{base}-{number}"
+        paths = (folder / f"{stem}.metrics.csv", folder / f"{stem}.spectra.csv")
+        if not any(os.path.lexists(path) for path in paths):
+            for path, text in zip(paths, texts.values(), strict=True):
+                write_text(path, text)
+            return paths
+    raise ExportError(f"{folder} holds 9,999 exports of this view already.", "Move them away first.")
+
+
+def file_name(name: str) -> str:
+    """A model's name as part of a file name: `meta-llama--Meta-Llama-3-8B`."""
+    return re.sub(r"[^\w.-]+", "_", name.replace("/", "--")).lstrip(".-") or "model"
+
+
+def _scope_name(address: Address) -> str:
+    layer = "" if address.layer is None else f".layer-{address.layer}"
+    head = "" if address.head is None else f".head-{address.head}"
+    return layer + head + (f".{address.matrix}" if address.matrix else "")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        ExportError: it could not be written.
+    """
+    try:
+        if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: cannot be renamed over
+            path.write_text(text, encoding="utf-8", newline="")
+            return
+        target = path.resolve() if path.is_symlink() else path
+        mode = None
+        with suppress(OSError):
+            mode = target.stat().st_mode
+        write_atomically(target, text.encode())
+        os.chmod(target, _default_mode() if mode is None else mode)
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written: {error.strerror or error}.", "Give a path in a folder that you may write to."
+        ) from error
+
+
+def _default_mode() -> int:
+    """What a newly created file's permissions are; temporary files are made private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

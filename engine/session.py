@@ -1,0 +1,441 @@
+"""Who computes what, when: the queue in front of the worker, on the screen's event loop.
+
+What the user looks at comes first, then the layers next to it. A request that is no longer wanted leaves the queue; a
+running one that is long and no longer wanted is cancelled by ending the worker. When the worker dies of itself, its
+job is tried once more in a new one; failing twice, it stays failed until the user asks again.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from .address import Address
+from .model import HEADS, Job, Model
+from .results import JobResult
+from .spectrum import Solver
+from .store import Store
+
+
+class State(Enum):
+    """Where a job stands."""
+
+    ABSENT = "absent"
+    WAITING = "waiting"
+    RUNNING = "running"
+    CACHED = "cached"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the running job is; the speed is that of reading, in bytes per second."""
+
+    job: Job
+    bytes_read: int
+    bytes_total: int
+    done: int
+    total: int
+    bytes_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed, and what to do."""
+
+    title: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """A job's state has changed."""
+
+    job: Job
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """The running job has come further."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A sentence for the user: the worker died, the cache cannot be written, …"""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKnown:
+    """The worker is ready and says what it computes on."""
+
+    device: str
+
+
+Event = StateChanged | Progressed | Noticed | DeviceKnown
+
+_PATIENCE = 1.0
+"""Seconds that a running job may go on after it is no longer wanted, while a wanted one waits."""
+
+_LINE_LIMIT = 2**26
+"""Bytes of the longest line from the worker: a result that could not be stored comes in one."""
+
+
+class Session:
+    """The results of one model: cached, running, waiting or absent. Belongs to one event loop.
+
+    `on_event` is called on that loop's thread, never from inside `want` or `again` for a job's computation itself.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        solver: Solver = "gram64",
+        device: str = "auto",
+        cache_dir: Path | None = None,
+        prefetch: bool = True,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self.model = model
+        self.store = Store(model, solver, cache_dir)
+        self.solver = solver
+        self.device = ""
+        self.progress: Progress | None = None
+        self.notice = ""
+        self._wanted_device = device
+        self._prefetch = prefetch
+        self._on_event = on_event
+        self._results: dict[Job, JobResult] = {}
+        self._on_disk: set[Job] = set()
+        self._failures: dict[Job, Failure] = {}
+        self._deaths: dict[Job, int] = {}
+        self._focus: tuple[Job, ...] = ()
+        self._demanded: list[Job] = []
+        self._guessed: list[Job] = []
+        self._running: Job | None = None
+        self._since = 0.0
+        self._process: asyncio.subprocess.Process | None = None
+        self._ready = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self._starts_failed = 0
+
+    # what the screen asks ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Look at what is on disk and warm the worker up in the background."""
+        self._on_disk = {job for job in self.store.present() if self._is_ours(job)}
+        self._spawn(self._run_worker())
+
+    def stop(self) -> None:
+        """End the worker at once, whatever it does."""
+        self._stopped = True
+        self._kill()
+        for task in self._tasks:
+            task.cancel()
+
+    def want(self, address: Address) -> None:
+        """Say what the user looks at; it replaces what was said before.
+
+        The heads of a layer or a whole matrix are queued, and the heads of the layers beside it behind them. The
+        model as a whole queues nothing.
+        """
+        before = {*self._demanded, *self._guessed}
+        jobs = () if address.layer is None and address.matrix is None else self.model.jobs(address)
+        self._focus = jobs
+        self._demanded = [job for job in jobs if self._is_to_do(job)]
+        near = [n for job in jobs for n in self.model.neighbours(job)] if self._prefetch else []
+        self._guessed = [job for job in dict.fromkeys(near) if self._is_to_do(job) and job not in self._demanded]
+        after = {*self._demanded, *self._guessed}
+        for job in sorted(before ^ after, key=str):
+            self._changed(job)
+        self._pump()
+
+    def again(self, address: Address) -> None:
+        """Forget the results that a view of this place shows, and compute them once more."""
+        for job in self.model.jobs(address):
+            if job != self._running:
+                self._results.pop(job, None)
+                self._failures.pop(job, None)
+                self._deaths.pop(job, None)
+                self._on_disk.discard(job)
+                self.store.forget(job)
+                self._changed(job)
+        self._starts_failed = 0
+        self.want(address)
+
+    def state(self, job: Job) -> State:
+        """Where a job stands."""
+        if job == self._running:
+            return State.RUNNING
+        if job in self._results or job in self._on_disk:
+            return State.CACHED
+        if job in self._failures:
+            return State.FAILED
+        return State.WAITING if job in self._demanded or job in self._guessed else State.ABSENT
+
+    def result(self, job: Job) -> JobResult | None:
+        """A job's result from memory or disk. A file that turns out to be unusable makes the job absent again."""
+        if job in self._results:
+            return self._results[job]
+        if job not in self._on_disk or job == self._running:
+            return None
+        found = self.store.load(job)
+        if found is None:
+            self._on_disk.discard(job)
+            self._changed(job)
+        else:
+            self._results[job] = found
+        return found
+
+    def failure(self, job: Job) -> Failure | None:
+        """Why a job failed."""
+        return self._failures.get(job)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs are in the queue."""
+        return len(self._demanded) + len(self._guessed)
+
+    @property
+    def cached(self) -> int:
+        """How many layers have everything that their view shows (see `Model.jobs`)."""
+        there = self._on_disk | self._results.keys()
+        return sum(there.issuperset(self.model.jobs(Address(layer))) for layer in self.model.layers)
+
+    # the queue -----------------------------------------------------------------------------------
+
+    def _is_ours(self, job: Job) -> bool:
+        if job.kind == HEADS:
+            return job.layer in self.model.layers and bool(self.model.heads)
+        return any(info.job == job for info in self.model.matrices(Address(job.layer)))
+
+    def _is_to_do(self, job: Job) -> bool:
+        return self.state(job) in {State.ABSENT, State.WAITING}
+
+    def _pump(self) -> None:
+        """Give the worker its next job, or make room for what is wanted more."""
+        if self._stopped:
+            return
+        if self._running is not None:
+            self._maybe_cancel()
+            return
+        if not (self._demanded or self._guessed):
+            return
+        if self._process is None:
+            if not self._tasks and self._starts_failed < 2:
+                self._spawn(self._run_worker())
+            return
+        if not self._ready:
+            return
+        queue = self._demanded or self._guessed
+        job = queue.pop(0)
+        self._running, self._since = job, time.monotonic()
+        self.progress = None
+        self._send({"job": str(job)})
+        self._changed(job)
+
+    def _maybe_cancel(self) -> None:
+        """End the worker when it is busy with something long that nobody waits for any more."""
+        running = self._running
+        if running is None or not self._demanded or running in self._focus:
+            return
+        if running.kind != HEADS or time.monotonic() - self._since > _PATIENCE:
+            self._running = None
+            self._kill()
+            self._changed(running)
+        else:
+            left = _PATIENCE - (time.monotonic() - self._since)
+            asyncio.get_running_loop().call_later(left + 0.01, self._pump)
+
+    def _finish(self, job: Job) -> None:
+        if self._running == job:
+            self._running = None
+            self.progress = None
+
+    # the worker ----------------------------------------------------------------------------------
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._pump())
+
+    async def _run_worker(self) -> None:
+        """One worker's life, from its start to its end."""
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(_open_log())
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "svdtui.engine.worker",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                limit=_LINE_LIMIT,
+            )
+        self._process, self._ready = process, False
+        if self._stopped:
+            self._kill()
+            return
+        self._send(
+            {
+                "location": self.model.location,
+                "key": self.model.key,
+                "solver": self.solver,
+                "device": self._wanted_device,
+                "cache_dir": str(self.store.root),
+            }
+        )
+        assert process.stdout
+        with contextlib.suppress(ValueError):  # a line that is no JSON, or too long: as good as dead
+            while line := await process.stdout.readline():
+                self._handle(json.loads(line))
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        code = await process.wait()
+        if self._process is process:
+            self._process = None
+            self._died(code)
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        match event:
+            case {"event": "ready", "device": device, "note": note}:
+                self._ready, self.device, self._starts_failed = True, device, 0
+                self._on_event(DeviceKnown(device))
+                if note:
+                    self._notice(note)
+            case {"event": "step", "job": name, **numbers} if str(self._running) == name:
+                self._step(Job.parse(name), numbers)
+            case {"event": "done", "job": name}:
+                self._done(Job.parse(name), event)
+            case {"event": "failed", "job": name, "title": title, "message": message, "hint": hint}:
+                self._fail(Job.parse(name) if name else None, Failure(title, message, hint))
+        self._pump()
+
+    def _step(self, job: Job, numbers: dict[str, int]) -> None:
+        before = self.progress
+        if before is not None and before.bytes_read == numbers["bytes_read"]:
+            speed = before.bytes_per_second  # nothing arrived: the time went into computing
+        else:
+            speed = numbers["bytes_read"] / max(time.monotonic() - self._since, 1e-3)
+        self.progress = Progress(job, **numbers, bytes_per_second=speed)
+        self._on_event(Progressed(self.progress))
+
+    def _done(self, job: Job, event: dict[str, Any]) -> None:
+        self._finish(job)
+        self._deaths.pop(job, None)
+        if "data" in event:
+            self._notice(event["notice"])
+            found = self.store.decode(job, base64.b64decode(event["data"]))
+        else:
+            found = self.store.load(job)
+        if found is None:
+            hint = "Another program may have removed it: press r to compute again."
+            self._failures[job] = Failure("Result lost", f"The result of {job} could not be read back.", hint)
+        else:
+            self._results[job] = found
+        self._changed(job)
+
+    def _fail(self, job: Job | None, failure: Failure) -> None:
+        if job is not None:
+            self._finish(job)
+            self._failures[job] = failure
+            self._changed(job)
+            return
+        self._starts_failed = 2  # the model or the device cannot be opened: another worker would fail too
+        self._notice(f"{failure.message} {failure.hint}".strip())
+        for each in (*self._demanded, *self._guessed):
+            self._failures[each] = failure
+        failed, self._demanded, self._guessed = [*self._demanded, *self._guessed], [], []
+        for each in failed:
+            self._changed(each)
+
+    def _died(self, code: int) -> None:
+        """The worker ended without being told to."""
+        if self._stopped:
+            return
+        job, self._running = self._running, None
+        how = _how_it_ended(code)
+        if job is None:
+            if not self._ready and self._starts_failed < 2:
+                self._starts_failed += 1
+                if self._starts_failed == 2:
+                    hint = f"See {log_path()}, then press r."
+                    self._fail(None, Failure("Worker failed", f"The compute process does not start: {how}.", hint))
+            return
+        self._deaths[job] = self._deaths.get(job, 0) + 1
+        self.progress = None
+        if self._deaths[job] < 2:
+            self._notice(f"The compute process {how} while computing {job}; trying once more.")
+            self._demanded.insert(0, job)
+        else:
+            hint = "Press r to try again; with too little memory, close other programs first."
+            self._failures[job] = Failure("Worker failed", f"The compute process {how} twice on {job}.", hint)
+            self._notice(f"The compute process {how} twice on {job}.")
+        self._changed(job)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._process and self._process.stdin and not self._process.stdin.is_closing():
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    def _kill(self) -> None:
+        process, self._process, self._ready = self._process, None, False
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _changed(self, job: Job) -> None:
+        self._on_event(StateChanged(job, self.state(job)))
+
+    def _notice(self, message: str) -> None:
+        if message != self.notice:
+            self.notice = message
+            self._on_event(Noticed(message))
+
+
+def _how_it_ended(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed (out of memory?)"
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with status {code}"
+
+
+def log_path() -> Path:
+    """Where the worker's stderr goes."""
+    return platformdirs.user_state_path("svdtui") / "worker.log"
+
+
+@contextlib.contextmanager
+def _open_log() -> Any:
+    """The log, begun anew when it has grown; where none can be written, nothing."""
+    path = log_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = "ab" if path.exists() and path.stat().st_size < 2**20 else "wb"
+        log = path.open(mode)
+    except OSError:
+        yield asyncio.subprocess.DEVNULL
+        return
+    with log:
+        yield log

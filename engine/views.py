@@ -1,0 +1,103 @@
+"""The rows of a scope (model, layer, head or matrix): what the screen draws and what a CSV holds."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .address import Address
+from .metrics import DEFAULT_K, Metrics
+from .model import Job, MatrixInfo, Model
+from .results import JobResult, Lookup, MatrixResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One matrix: computed, or with a sentence on why it cannot be."""
+
+    info: MatrixInfo
+    spectrum: "NDArray[np.float64] | None"
+    """Singular values, descending, (n,)."""
+    metrics: Metrics | None
+    solver: str
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """The rows of one place, in the model's order; `missing` counts those that are not computed yet."""
+
+    model: Model
+    address: Address
+    rows: tuple[Row, ...]
+    missing: int
+    k: int
+
+
+def view(model: Model, address: Address, lookup: Lookup, *, k: int = DEFAULT_K) -> View:
+    """What is known of a place so far.
+
+    A matrix has one row, a head its Q K V O, a layer those of all its heads, the model those of all layers. Where
+    heads are unknown, a layer's and the model's rows are their whole matrices.
+
+    Raises:
+        AddressError: the model has no such place.
+    """
+    infos = tuple(infos_of(model, address))
+    return view_of(model, address, infos, lookup, k=k)
+
+
+def whole_view(model: Model, layer: int | None, lookup: Lookup, *, k: int = DEFAULT_K) -> View:
+    """The whole matrices of a layer, or those outside the layers."""
+    return view_of(model, Address(layer), model.matrices(Address(layer)), lookup, k=k)
+
+
+def view_of(
+    model: Model, address: Address, infos: Iterable[MatrixInfo], lookup: Lookup, *, k: int = DEFAULT_K
+) -> View:
+    """The rows of any matrices."""
+    rows = []
+    missing = 0
+    found: dict[Job, JobResult | None] = {}
+    for info in infos:
+        if info.problem:
+            rows.append(Row(info, None, None, "", info.problem))
+            continue
+        if info.job not in found:
+            found[info.job] = lookup(info.job)
+        result = found[info.job]
+        if result is None:
+            missing += 1
+        else:
+            rows.append(_row(info, result.matrices[info.matrix], k))
+    return View(model, address, tuple(rows), missing, k)
+
+
+def infos_of(model: Model, address: Address) -> Iterator[MatrixInfo]:
+    """The matrices that a view of this place has rows for."""
+    model.check(address)
+    if address.matrix is not None:
+        yield model.info(address)
+    elif address.head is not None:
+        yield from model.matrices(address)
+    elif address.layer is not None:
+        if not model.heads:
+            yield from model.matrices(address)
+        for head in range(model.heads):
+            yield from model.matrices(Address(address.layer, head))
+    else:
+        for layer in model.layers:
+            yield from infos_of(model, Address(layer))
+        if not model.heads:
+            yield from model.matrices(address)
+
+
+def _row(info: MatrixInfo, result: MatrixResult, k: int) -> Row:
+    if count := result.nonfinite[info.index]:
+        whose = "" if info.address.head is None else f" of {info.label} in head {info.address.head}"
+        problem = f"{info.tensor}: {count:,} of the {info.rows * info.cols:,} values{whose} are NaN or infinite."
+        return Row(info, None, None, "", problem)
+    return Row(info, result.sigma[info.index], result.metrics(k)[info.index], result.solvers[info.index], None)

@@ -1,0 +1,5 @@
+"""`python -m svdtui.tui` is `svdtui`."""
+
+from .cli import main
+
+main()

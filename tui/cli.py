@@ -1,0 +1,209 @@
+"""The command line: opens the screen, or writes CSV without one."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from svdtui.engine import DEFAULT_K, SOLVERS, Address, EngineError, __version__, demo_path, open_model, printable
+
+SolverName = StrEnum("SolverName", [(name, name) for name in SOLVERS])
+
+_START = "Where to start"
+_HEADLESS = "Without a screen"
+_COMPUTING = "Computing"
+_SCREEN = "Screen"
+
+_EPILOG = """
+Examples:
+
+\b
+  svdtui --demo                          a small model that comes with svdtui
+  svdtui ~/models/Llama-3-8B             explore a model folder
+  svdtui ~/models/Llama-3-8B --at 12.5.q begin at layer 12, head 5, Q
+  svdtui MODEL --csv heads.csv           all heads' metrics, without a screen
+  svdtui MODEL --csv - --layer 0         one layer's, on stdout
+  svdtui MODEL --spectra-csv s.csv --layer 12 --matrix q_proj
+
+Exit status: 0 when all went well, 1 when something could not be read or
+written, 2 for a wrong request.
+"""
+
+app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"svdtui {__version__}")
+        raise typer.Exit
+
+
+def _check_device(value: str) -> str:
+    kind, _, number = value.partition(":")
+    if value not in {"auto", "cpu", "cuda", "mps"} and not (kind == "cuda" and number.isascii() and number.isdigit()):
+        raise typer.BadParameter("use auto, cpu, cuda, cuda:N or mps")
+    return value
+
+
+@app.command(epilog=_EPILOG, no_args_is_help=False)
+def command(
+    model: Annotated[
+        str | None, typer.Argument(help="A model folder, or one .safetensors file.", show_default=False)
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Open the small trained model that comes with svdtui.", rich_help_panel=_START)
+    ] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Begin at a layer (12), a head (12.5), a head's matrix (12.5.q) or a whole matrix (12.q_proj).",
+            rich_help_panel=_START,
+            show_default=False,
+        ),
+    ] = None,
+    csv: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write the metrics, a row per matrix; - is stdout.", rich_help_panel=_HEADLESS),
+    ] = None,
+    spectra_csv: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write the spectra, a row per singular value; - is stdout.", rich_help_panel=_HEADLESS
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Only this layer.", rich_help_panel=_HEADLESS)
+    ] = None,
+    head: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Only this query head of the layer.", rich_help_panel=_HEADLESS)
+    ] = None,
+    matrix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only this matrix: q, k, v or o of the head, a whole one of the layer (q_proj, gate_proj …), "
+            "or embed_tokens, lm_head.",
+            rich_help_panel=_HEADLESS,
+        ),
+    ] = None,
+    solver: Annotated[
+        SolverName,
+        typer.Option(
+            help="gram64 is exact and fast; svd32 is the article's fp32 SVD; svd64 is the slow truth.",
+            rich_help_panel=_COMPUTING,
+        ),
+    ] = SolverName("gram64"),
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="auto (CUDA when there is one), cpu, cuda, cuda:N or mps.",
+            callback=_check_device,
+            rich_help_panel=_COMPUTING,
+        ),
+    ] = "auto",
+    top_k: Annotated[
+        int,
+        typer.Option(min=1, metavar="K", help="How many values top-k and bottom-k add up.", rich_help_panel=_COMPUTING),
+    ] = DEFAULT_K,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep results here instead of in the user's cache folder.",
+            rich_help_panel=_COMPUTING,
+            show_default=False,
+        ),
+    ] = None,
+    prefetch: Annotated[
+        bool,
+        typer.Option(
+            "--prefetch/--no-prefetch", help="Compute the neighbouring layers when idle.", rich_help_panel=_SCREEN
+        ),
+    ] = True,
+    mouse: Annotated[
+        bool, typer.Option("--mouse/--no-mouse", help="Let the mouse select and scroll.", rich_help_panel=_SCREEN)
+    ] = True,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Explore the singular values of a language model's weights."""
+    headless = csv is not None or spectra_csv is not None
+    if (model is None) == (not demo):
+        raise typer.BadParameter("give a model folder, or --demo for the one that comes with svdtui", param_hint="MODEL")
+    if not headless and (layer, head, matrix) != (None, None, None):
+        raise typer.BadParameter("needs --csv or --spectra-csv; on screen use --at", param_hint="--layer/--head/--matrix")
+    if headless and at is not None:
+        raise typer.BadParameter("is for the screen; with --csv use --layer, --head and --matrix", param_hint="--at")
+    if head is not None and layer is None:
+        raise typer.BadParameter("needs --layer", param_hint="--head")
+    if csv == spectra_csv and csv is not None:
+        raise typer.BadParameter("must not be the same as --csv", param_hint="--spectra-csv")
+    path = str(demo_path()) if demo or model is None else model
+    try:
+        if headless:
+            from .headless import write_csv
+
+            place = Address(layer, head, matrix)
+            status = write_csv(
+                path, place, csv, spectra_csv, solver=solver.value, device=device, cache_dir=cache_dir, k=top_k
+            )
+        else:
+            _require_terminal()
+            opened = open_model(path)
+            start = Address.parse(at) if at is not None else None
+            if start is not None:
+                opened.check(start)
+            from .app import run
+
+            status = run(
+                opened,
+                start,
+                solver=solver.value,
+                device=device,
+                cache_dir=cache_dir,
+                prefetch=prefetch,
+                mouse=mouse,
+                k=top_k,
+            )
+    except EngineError as error:
+        complain(str(error))
+        raise typer.Exit(error.exit_code) from None
+    raise typer.Exit(status)
+
+
+def complain(sentence: str) -> None:
+    """Say on stderr what went wrong."""
+    print(f"svdtui: {printable(sentence)}", file=sys.stderr)
+
+
+class NotATerminalError(EngineError):
+    """The screen has nowhere to appear."""
+
+    title = "No terminal"
+
+
+def _require_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise NotATerminalError(
+            "The screen needs a terminal, and stdin or stdout is none.", "Run svdtui in a terminal, or use --csv FILE."
+        )
+    if os.environ.get("TERM", "") in {"dumb", "unknown"}:
+        raise NotATerminalError(
+            f"A terminal of the kind TERM={os.environ['TERM']} cannot show a screen.",
+            "Set TERM (xterm-256color, say) to what your terminal is, or use --csv FILE.",
+        )
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="svdtui")
+
+
+if __name__ == "__main__":
+    main()

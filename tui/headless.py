@@ -1,0 +1,122 @@
+"""CSV without a screen: the same rows and the same code as the screen's export."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from svdtui.engine import (
+    Address,
+    Analysis,
+    ExportError,
+    Job,
+    Solver,
+    metrics_csv,
+    open_model,
+    printable,
+    spectra_csv,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from svdtui.engine.compute import Step
+
+
+def write_csv(
+    path: str,
+    place: Address,
+    metrics_file: str | None,
+    spectra_file: str | None,
+    *,
+    solver: Solver,
+    device: str,
+    cache_dir: Path | None,
+    k: int,
+) -> int:
+    """Compute a place of a model and write its files; `-` is stdout.
+
+    Returns the exit status: 1 when some matrix could not be computed (its row is there, without figures), else 0;
+    130 when the user stopped it, and then no file is written.
+
+    Raises:
+        EngineError: the model cannot be opened or read, or a file cannot be written.
+    """
+    for file in (metrics_file, spectra_file):
+        if file not in {None, "-"}:
+            _check_writable(Path(str(file)))
+    try:
+        with Analysis(open_model(path), solver=solver, device=device, cache_dir=cache_dir, k=k) as analysis:
+            analysis.model.check(place)
+            _compute(analysis, place)
+            shown = analysis.view(place)
+            if analysis.notice:
+                _say(analysis.notice)
+            if analysis.model.heads_problem and place == Address():
+                _say(f"{analysis.model.heads_problem} The rows are whole matrices.")
+    except KeyboardInterrupt:
+        _say("Stopped; no file was written. What was computed is kept and will not be computed again.")
+        return 130
+    if metrics_file is not None:
+        _write(metrics_file, metrics_csv(shown))
+    if spectra_file is not None:
+        _write(spectra_file, spectra_csv(shown))
+    problems = dict.fromkeys(row.problem for row in shown.rows if row.problem)
+    for problem in problems:
+        _say(str(problem))
+    return 1 if problems else 0
+
+
+def _compute(analysis: Analysis, place: Address) -> None:
+    """Compute what is missing, with a progress bar where someone is looking."""
+    jobs = analysis.jobs(place)
+    sizes = {job: sum(t.ref.nbytes for t in analysis.model.job_tensors(job)) for job in jobs}
+    with tqdm(
+        total=sum(sizes.values()),
+        unit="B",
+        unit_scale=True,
+        desc=printable(analysis.model.name)[:40],
+        file=sys.stderr,
+        disable=not sys.stderr.isatty(),
+        leave=False,
+    ) as bar:
+        for job in jobs:
+            bar.set_postfix_str(str(job))
+            _compute_job(analysis, job, bar, sizes[job])
+
+
+def _compute_job(analysis: Analysis, job: Job, bar: "tqdm[None]", size: int) -> None:
+    begin = bar.n
+
+    def on_step(step: "Step") -> None:
+        bar.update(begin + step.bytes_read - bar.n)
+
+    analysis.result(job, on_step)
+    bar.update(begin + size - bar.n)
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse before hours of computing, not after."""
+    hint = "Give a path in a folder that you may write to."
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder.", "Give the name of a file in it.")
+    if not path.parent.is_dir():
+        raise ExportError(f"{path} cannot be written: there is no folder {path.parent}.", hint)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ExportError(f"{path} cannot be written: permission denied.", hint)
+
+
+def _write(file: str, text: str) -> None:
+    if file != "-":
+        write_text(Path(file), text)
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(sentence: str) -> None:
+    print(f"svdtui: {sentence}", file=sys.stderr)
