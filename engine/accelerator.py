@@ -26,9 +26,7 @@ class Accelerator:
     def close(self) -> None:
         """Nothing to end: the device's memory goes with the process."""
 
-    def solve_heads(
-        self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done
-    ) -> dict[str, MatrixResult]:
+    def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
         """The spectra of every slice of `tensors`, which `done` counts batch by batch."""
         pieces = reader.reserve([tensor.ref.nbytes for tensor in tensors])
         solved = {}
@@ -77,7 +75,7 @@ class Accelerator:
     ) -> tuple[torch.Tensor, str]:
         weights: torch.Tensor | None = None
         if gram is None:  # wide, or another solver: the whole matrix goes to the device
-            weights = torch.cat([raw.to(self._device) for raw in _row_blocks(tensor.ref, reader)])
+            weights = self._load(tensor.ref, reader)
         if self._solver == "gram64":
             if gram is None:
                 assert weights is not None
@@ -89,10 +87,19 @@ class Accelerator:
             if bool(sigma[0] <= CONDITION_LIMIT * sigma[-1]):
                 return (sigma * 2.0**exponent).cpu(), "gram64"
         if weights is None:
-            weights = torch.cat([raw.to(self._device) for raw in _row_blocks(tensor.ref, reader)])
+            weights = self._load(tensor.ref, reader)
         kind = torch.float32 if self._solver == "svd32" else torch.float64
         used = "svd32" if self._solver == "svd32" else "svd64"
         return torch.linalg.svdvals(weights.to(kind)).double().cpu(), used
+
+    def _load(self, ref: TensorRef, reader: TensorReader) -> torch.Tensor:
+        """The whole tensor on the device, (rows, cols) in its own dtype."""
+        weights = torch.empty(ref.shape, dtype=TORCH_DTYPES[ref.dtype], device=self._device)
+        first = 0
+        for raw in _row_blocks(ref, reader):
+            weights[first : first + len(raw)] = raw
+            first += len(raw)
+        return weights
 
     def _solve_batch(self, weights: torch.Tensor) -> tuple[torch.Tensor, list[str], list[int]]:
         """(batch, rows, cols) on the device → σ (batch, n) on the CPU, solvers, counts of NaN and infinite values."""
@@ -127,7 +134,8 @@ class Accelerator:
 
 def _sigma_of_gram(gram: torch.Tensor) -> torch.Tensor:
     """√ of the eigenvalues of (…, s, s), descending."""
-    return torch.linalg.eigvalsh(gram).flip(-1).clamp_min(0).sqrt()
+    sigma: torch.Tensor = torch.linalg.eigvalsh(gram).flip(-1).clamp_min(0).sqrt()
+    return sigma
 
 
 def _row_blocks(ref: TensorRef, reader: TensorReader) -> Iterator[torch.Tensor]:

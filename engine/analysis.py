@@ -123,7 +123,9 @@ class Analysis:
     def _row(self, address: str | Address) -> Row:
         place = self._address(address)
         if place.scope != "matrix":
-            raise AddressError(f"{str(place) or 'The model'} is not one matrix.", "Name one, such as 0.0.q or 0.q_proj.")
+            raise AddressError(
+                f"{str(place) or 'The model'} is not one matrix.", "Name one, such as 0.0.q or 0.q_proj."
+            )
         (row,) = self.view(place).rows
         if row.problem:
             raise TensorError(row.problem)

@@ -125,7 +125,7 @@ def _read_index(source: Source) -> dict[str, str] | None:
     """Tensor name → shard, or None without an index."""
     files = source.files()
     names = sorted(name for name in files if name.endswith(_INDEX_SUFFIX))
-    if not names or _WEIGHTS in files and _WEIGHTS + ".index.json" not in names:
+    if not names or (_WEIGHTS in files and _WEIGHTS + ".index.json" not in names):
         return None
     name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in names else names[0]
     weight_map = _json_object(source, name, _read_json_bytes(source, name)).get("weight_map")

@@ -47,9 +47,7 @@ class Cpu:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def solve_heads(
-        self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done
-    ) -> dict[str, MatrixResult]:
+    def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
         """The spectra of every slice of `tensors`, which `done` counts one by one, from any thread.
 
         The slices of one tensor are solved while the next is read.
@@ -184,7 +182,7 @@ class _Whole:
         for block in self._blocks():
             if not np.isfinite(block).all():
                 raise NonFiniteError
-            triangle = np.linalg.qr(np.vstack((triangle, block)), mode="r")
+            triangle = np.asarray(np.linalg.qr(np.vstack((triangle, block)), mode="r"))
         return singular_values(triangle, "svd64").sigma
 
 

@@ -128,7 +128,7 @@ def write_text(path: Path, text: str) -> None:
         with suppress(OSError):
             mode = target.stat().st_mode
         write_atomically(target, text.encode())
-        os.chmod(target, _default_mode() if mode is None else mode)
+        target.chmod(_default_mode() if mode is None else mode)
     except OSError as error:
         raise ExportError(
             f"{path} cannot be written: {error.strerror or error}.", "Give a path in a folder that you may write to."

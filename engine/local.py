@@ -116,7 +116,9 @@ def open_local(path: Path) -> LocalSource:
                 "svdtui reads safetensors only, never pickled weights: give a folder or a .safetensors file.",
             )
     except OSError as error:
-        raise ModelNotFoundError(f"{path} cannot be opened: {error.strerror or error}.", "Check its permissions.") from error
+        raise ModelNotFoundError(
+            f"{path} cannot be opened: {error.strerror or error}.", "Check its permissions."
+        ) from error
     except (RuntimeError, ValueError) as error:  # an unknown ~user, or a null byte in the name
         raise ModelNotFoundError(f"{path} is not a path: {error}.", "Give the path of a model folder.") from error
     raise ModelNotFoundError(f"There is no file or folder {path}.", "Give the path of a model folder.")

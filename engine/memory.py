@@ -35,7 +35,7 @@ class TensorReader:
         dtype = TORCH_DTYPES[ref.dtype]
         rows = ref.shape[0] - first_row if rows is None else rows
         start = ref.start + first_row * ref.shape[1] * dtype.itemsize
-        self._source.read_into(ref.file, start, memoryview(into.numpy()), self.advance)
+        self._source.read_into(ref.file, start, into.numpy().data, self.advance)
         return into.view(dtype).view(rows, ref.shape[1])
 
 

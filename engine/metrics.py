@@ -5,8 +5,9 @@ ratio of a zero matrix, σ₁/σₙ with σₙ = 0) is NaN in the arrays and Non
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import Field, dataclass, fields
+from math import isnan
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -110,8 +111,9 @@ METRICS = (
 
 
 def _ratio(part: "Array", whole: "Array") -> "Array":
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(whole > 0, part / whole, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio: Array = np.where(whole > 0, part / whole, np.nan)
+    return ratio
 
 
 def top_ratio(sigma: "Array", k: int = DEFAULT_K) -> "Array":
@@ -138,7 +140,8 @@ def effective_rank(sigma: "Array") -> "Array":
     """exp(−Σ p ln p) with p = σ/Σσ, of (…, n) (Roy & Vetterli 2007); 0 ln 0 = 0."""
     p = _ratio(sigma, sigma.sum(-1, keepdims=True))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.exp(-np.where(p == 0, 0.0, p * np.log(p)).sum(-1))
+        entropy: Array = -np.where(p == 0, 0.0, p * np.log(p)).sum(-1)
+    return np.exp(entropy)
 
 
 def participation_ratio(sigma: "Array") -> "Array":
@@ -150,14 +153,16 @@ def participation_ratio(sigma: "Array") -> "Array":
 def energy_rank(sigma: "Array", share: float) -> "Array":
     """Least k with Σ_{i≤k} λ ≥ share · Σλ, of (…, n)."""
     energy = np.square(_relative(sigma)).cumsum(-1)
-    rank = (energy < share * energy[..., -1:]).sum(-1) + 1.0
-    return np.where(np.isnan(energy[..., -1]), np.nan, rank)
+    below = (energy < share * energy[..., -1:]).sum(-1)
+    rank: Array = np.where(np.isnan(energy[..., -1]), np.nan, below + 1.0)
+    return rank
 
 
 def frobenius_norm(sigma: "Array") -> "Array":
     """√Σλ of (…, n)."""
     first = sigma[..., 0]
-    return np.where(first > 0, np.sqrt(np.square(_relative(sigma)).sum(-1)) * first, first)
+    norm: Array = np.where(first > 0, np.sqrt(np.square(_relative(sigma)).sum(-1)) * first, first)
+    return norm
 
 
 def nuclear_norm(sigma: "Array") -> "Array":
@@ -188,9 +193,11 @@ def compute_metrics(sigma: "Array", k: int = DEFAULT_K) -> list[Metrics]:
         "nuclear_norm": nuclear_norm,
     }
     table = [columns[field.name](sigma).tolist() for field in fields(Metrics)]
-    whole_numbers = {"energy_rank_90", "energy_rank_95", "energy_rank_99"}
-    casts = [int if field.name in whole_numbers else float for field in fields(Metrics)]
-    return [
-        Metrics(*(cast(value) if value == value else None for cast, value in zip(casts, row, strict=True)))
-        for row in zip(*table, strict=True)
-    ]
+    return [Metrics(*map(_defined, fields(Metrics), row)) for row in zip(*table, strict=True)]
+
+
+def _defined(column: "Field[Any]", value: float) -> Any:
+    """A figure as its field keeps it: None for NaN, a rank as an integer."""
+    if isnan(value):
+        return None
+    return int(value) if column.name.startswith("energy_rank") else value

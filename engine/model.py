@@ -231,12 +231,12 @@ class Model:
         """The matrices directly below a place: a head's Q K V O, a layer's whole ones, the model's own."""
         if parent.matrix is not None or parent.head is not None:
             return tuple(self._head_infos(parent)) if parent.matrix is None else ()
-        return tuple(
-            self.info(Address(parent.layer, matrix=name)) for name in self._whole_names(parent.layer)
-        )
+        return tuple(self.info(Address(parent.layer, matrix=name)) for name in self._whole_names(parent.layer))
 
     def _head_infos(self, head: Address) -> Iterator[MatrixInfo]:
-        assert head.layer is not None and head.head is not None and self.counts
+        assert head.layer is not None
+        assert head.head is not None
+        assert self.counts
         job = Job(head.layer, HEADS)
         for part, tensor in self._head_parts(head.layer):
             kv_head = self.counts.kv_head(head.head) if part.shared else None
@@ -353,7 +353,9 @@ class Model:
         if parent == Address():
             yield from map(Address, self.layers)
         elif parent.head is None and parent.matrix is None and parent.layer is not None:
-            yield from (Address(parent.layer, head) for head in range(self.heads if self.has_heads(parent.layer) else 0))
+            yield from (
+                Address(parent.layer, head) for head in range(self.heads if self.has_heads(parent.layer) else 0)
+            )
         yield from (info.address for info in self.matrices(parent))
 
 

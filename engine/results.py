@@ -45,6 +45,4 @@ Lookup = Callable[[Job], JobResult | None]
 
 def expected_shapes(model: Model, job: Job) -> dict[str, tuple[int, int]]:
     """(slices, n) of every matrix that a job of this model computes."""
-    return {
-        tensor.matrix: (tensor.count, min(tensor.rows, tensor.cols)) for tensor in model.job_tensors(job)
-    }
+    return {tensor.matrix: (tensor.count, min(tensor.rows, tensor.cols)) for tensor in model.job_tensors(job)}

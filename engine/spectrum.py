@@ -57,7 +57,7 @@ def singular_values(matrix: "Array", solver: Solver, *, scale: bool = False) -> 
         sigma = sigma_of_gram(short @ short.T)
         if is_accurate(sigma):
             return Spectrum(np.ldexp(sigma, exponent) if exponent else sigma, "gram64")
-        sigma = np.linalg.svd(matrix, compute_uv=False)
+        sigma = np.linalg.svd(matrix, compute_uv=False).astype(np.float64, copy=False)
         return Spectrum(np.ldexp(sigma, exponent) if exponent else sigma, "svd64")
     if not np.isfinite(matrix).all():
         raise NonFiniteError
@@ -74,7 +74,8 @@ def sigma_of_gram(gram: "Array") -> "Array":
     if not np.isfinite(gram.diagonal()).all():
         raise NonFiniteError
     eigenvalues = np.linalg.eigvalsh(gram)
-    return np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
+    sigma: Array = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
+    return sigma
 
 
 def is_accurate(sigma: "Array") -> bool:

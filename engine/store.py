@@ -53,8 +53,8 @@ class Store:
         """The jobs that have a file; whether it can be believed shows when it is loaded."""
         found = set()
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.folder):
-                place, _, rest = name.partition(".")
+            for path in self.folder.iterdir():
+                place, _, rest = path.name.partition(".")
                 kind, _, ending = rest.partition(".")
                 if ending != "safetensors" or not kind:
                     continue
@@ -157,5 +157,3 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-

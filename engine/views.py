@@ -55,9 +55,7 @@ def whole_view(model: Model, layer: int | None, lookup: Lookup, *, k: int = DEFA
     return view_of(model, Address(layer), model.matrices(Address(layer)), lookup, k=k)
 
 
-def view_of(
-    model: Model, address: Address, infos: Iterable[MatrixInfo], lookup: Lookup, *, k: int = DEFAULT_K
-) -> View:
+def view_of(model: Model, address: Address, infos: Iterable[MatrixInfo], lookup: Lookup, *, k: int = DEFAULT_K) -> View:
     """The rows of any matrices."""
     rows = []
     missing = 0

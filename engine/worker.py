@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .errors import EngineError, WorkerError
-from .model import Job, Model
+from .model import Job
 from .opening import open_model
 from .store import Store
 
@@ -91,10 +91,10 @@ def main() -> None:
         return
     channel.send("ready", device=computer.device.shown, note=computer.device.note)
     while True:
-        _serve(lines.get()["job"], model, store, computer, channel)
+        _serve(lines.get()["job"], store, computer, channel)
 
 
-def _serve(name: str, model: Model, store: Store, computer: "Any", channel: _Channel) -> None:
+def _serve(name: str, store: Store, computer: "Any", channel: _Channel) -> None:
     job = Job.parse(name)
     last = 0.0
 

@@ -2,15 +2,12 @@
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from svdtui.engine import DEFAULT_K, SOLVERS, Address, EngineError, __version__, demo_path, open_model, printable
-
-SolverName = StrEnum("SolverName", [(name, name) for name in SOLVERS])
+from svdtui.engine import DEFAULT_K, Address, EngineError, Solver, __version__, demo_path, open_model, printable
 
 _START = "Where to start"
 _HEADLESS = "Without a screen"
@@ -54,7 +51,8 @@ def command(
         str | None, typer.Argument(help="A model folder, or one .safetensors file.", show_default=False)
     ] = None,
     demo: Annotated[
-        bool, typer.Option("--demo", help="Open the small trained model that comes with svdtui.", rich_help_panel=_START)
+        bool,
+        typer.Option("--demo", help="Open the small trained model that comes with svdtui.", rich_help_panel=_START),
     ] = False,
     at: Annotated[
         str | None,
@@ -67,7 +65,9 @@ def command(
     ] = None,
     csv: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write the metrics, a row per matrix; - is stdout.", rich_help_panel=_HEADLESS),
+        typer.Option(
+            metavar="FILE", help="Write the metrics, a row per matrix; - is stdout.", rich_help_panel=_HEADLESS
+        ),
     ] = None,
     spectra_csv: Annotated[
         str | None,
@@ -79,7 +79,8 @@ def command(
         int | None, typer.Option(min=0, metavar="N", help="Only this layer.", rich_help_panel=_HEADLESS)
     ] = None,
     head: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Only this query head of the layer.", rich_help_panel=_HEADLESS)
+        int | None,
+        typer.Option(min=0, metavar="N", help="Only this query head of the layer.", rich_help_panel=_HEADLESS),
     ] = None,
     matrix: Annotated[
         str | None,
@@ -91,12 +92,12 @@ def command(
         ),
     ] = None,
     solver: Annotated[
-        SolverName,
+        Solver,
         typer.Option(
             help="gram64 is exact and fast; svd32 is the article's fp32 SVD; svd64 is the slow truth.",
             rich_help_panel=_COMPUTING,
         ),
-    ] = SolverName("gram64"),
+    ] = "gram64",
     device: Annotated[
         str,
         typer.Option(
@@ -135,9 +136,13 @@ def command(
     """Explore the singular values of a language model's weights."""
     headless = csv is not None or spectra_csv is not None
     if (model is None) == (not demo):
-        raise typer.BadParameter("give a model folder, or --demo for the one that comes with svdtui", param_hint="MODEL")
+        raise typer.BadParameter(
+            "give a model folder, or --demo for the one that comes with svdtui", param_hint="MODEL"
+        )
     if not headless and (layer, head, matrix) != (None, None, None):
-        raise typer.BadParameter("needs --csv or --spectra-csv; on screen use --at", param_hint="--layer/--head/--matrix")
+        raise typer.BadParameter(
+            "needs --csv or --spectra-csv; on screen use --at", param_hint="--layer/--head/--matrix"
+        )
     if headless and at is not None:
         raise typer.BadParameter("is for the screen; with --csv use --layer, --head and --matrix", param_hint="--at")
     if head is not None and layer is None:
@@ -151,7 +156,7 @@ def command(
 
             place = Address(layer, head, matrix)
             status = write_csv(
-                path, place, csv, spectra_csv, solver=solver.value, device=device, cache_dir=cache_dir, k=top_k
+                path, place, csv, spectra_csv, solver=solver, device=device, cache_dir=cache_dir, k=top_k
             )
         else:
             _require_terminal()
@@ -164,7 +169,7 @@ def command(
             status = run(
                 opened,
                 start,
-                solver=solver.value,
+                solver=solver,
                 device=device,
                 cache_dir=cache_dir,
                 prefetch=prefetch,
@@ -179,7 +184,7 @@ def command(
 
 def complain(sentence: str) -> None:
     """Say on stderr what went wrong."""
-    print(f"svdtui: {printable(sentence)}", file=sys.stderr)
+    typer.echo(f"svdtui: {printable(sentence)}", err=True)
 
 
 class NotATerminalError(EngineError):

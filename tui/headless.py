@@ -119,4 +119,4 @@ def _write(file: str, text: str) -> None:
 
 
 def _say(sentence: str) -> None:
-    print(f"svdtui: {sentence}", file=sys.stderr)
+    sys.stderr.write(f"svdtui: {sentence}\n")

@@ -1,0 +1,207 @@
+"""Singular values against the fp64 SVD, on spectra that were planted: the default solver is never worse than fp32."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from svdtui.engine import Job, MatrixResult, open_model
+from svdtui.engine.accelerator import Accelerator
+from svdtui.engine.cpu import Cpu
+from svdtui.engine.memory import TensorReader
+from svdtui.engine.model import HEADS
+from svdtui.engine.spectrum import SOLVERS, NonFiniteError, Solver, singular_values
+
+from .checkpoints import planted, write_checkpoint
+
+Array = NDArray[np.float64]
+
+SPECTRA: dict[str, torch.Tensor] = {
+    "flat": torch.ones(32),
+    "fast decay": torch.logspace(1, -3, 32),
+    **{f"condition 1e{p}": torch.logspace(0, -p, 32, dtype=torch.float64) for p in (2, 4, 6, 8, 10, 12)},
+    "just inside the limit": torch.linspace(1, 1 / 1.9e4, 32, dtype=torch.float64),
+    "just outside the limit": torch.linspace(1, 1 / 2.1e4, 32, dtype=torch.float64),
+    "rank 20 of 32": torch.cat([torch.linspace(3, 1, 20), torch.zeros(12)]),
+    "repeated values": torch.tensor([5.0] * 10 + [2.0] * 12 + [1.0] * 10),
+    "one large value": torch.tensor([1e6] + [1.0] * 31),
+}
+
+
+def errors(found: Array, truth: Array) -> tuple[float, float]:
+    """Largest error relative to the value itself, where there is one, and relative to the largest value."""
+    there = truth > 1e-13 * truth[0]
+    difference = np.abs(found - truth)
+    return float((difference[there] / truth[there]).max()), float(difference.max() / truth[0])
+
+
+@pytest.mark.parametrize("shape", [(32, 300), (300, 32), (32, 32)], ids=str)
+@pytest.mark.parametrize("name", SPECTRA)
+def test_the_default_is_never_further_from_the_truth_than_the_fp32_svd(name: str, shape: tuple[int, int]) -> None:
+    matrix = planted(SPECTRA[name].double(), *shape).float().double().numpy()
+    truth = np.linalg.svd(matrix, compute_uv=False)
+    ours = errors(singular_values(matrix, "gram64").sigma, truth)
+    fp32 = errors(singular_values(matrix, "svd32").sigma, truth)
+    assert ours[0] <= max(fp32[0], 1e-14)
+    assert ours[1] <= max(fp32[1], 1e-14)
+    assert ours[0] < 1e-6
+
+
+@pytest.mark.parametrize("name", ["fast decay", "just inside the limit"])
+def test_within_the_limit_the_default_keeps_seven_digits_of_every_value(name: str) -> None:
+    matrix = planted(SPECTRA[name].double(), 32, 300).numpy()
+    found = singular_values(matrix, "gram64")
+    assert found.solver == "gram64"
+    assert errors(found.sigma, np.linalg.svd(matrix, compute_uv=False))[0] < 1e-7
+
+
+def test_beyond_the_limit_the_fp64_svd_takes_over_and_the_result_says_so() -> None:
+    matrix = planted(SPECTRA["just outside the limit"], 32, 300).numpy()
+    found = singular_values(matrix, "gram64")
+    assert found.solver == "svd64"
+    assert np.array_equal(found.sigma, np.linalg.svd(matrix, compute_uv=False))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_zero_matrix_has_zeros(solver: Solver) -> None:
+    assert np.array_equal(singular_values(np.zeros((4, 9)), solver).sigma, np.zeros(4))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("shape", [(1, 7), (7, 1), (1, 1)], ids=str)
+def test_one_row_or_column_has_its_norm(solver: Solver, shape: tuple[int, int]) -> None:
+    matrix = np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
+    found = singular_values(matrix, solver).sigma
+    assert found == pytest.approx([np.linalg.norm(matrix)], rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-160, 1e160, 1e300])
+def test_fp64_weights_of_any_size_keep_their_precision(factor: float) -> None:
+    matrix = planted(SPECTRA["fast decay"].double(), 32, 300).numpy()
+    found = singular_values(matrix * factor, "gram64", scale=True)
+    assert found.solver == "gram64"
+    assert found.sigma / factor == pytest.approx(np.linalg.svd(matrix, compute_uv=False), rel=1e-8)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_refused(solver: Solver, poison: float) -> None:
+    matrix = np.ones((3, 5))
+    matrix[1, 2] = poison
+    with pytest.raises(NonFiniteError):
+        singular_values(matrix, solver, scale=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.integers(1, 24),
+    cols=st.integers(1, 24),
+    rank=st.integers(0, 24),
+    seed=st.integers(0, 2**32 - 1),
+    dtype=st.sampled_from([torch.bfloat16, torch.float16, torch.float32]),
+)
+def test_any_shape_and_rank(rows: int, cols: int, rank: int, seed: int, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(seed)
+    factors = torch.randn(rows, rank, generator=random), torch.randn(rank, cols, generator=random)
+    matrix = (factors[0] @ factors[1]).to(dtype).double().numpy()
+    truth = np.linalg.svd(matrix, compute_uv=False)
+    found = singular_values(matrix, "gram64").sigma
+    assert found.shape == truth.shape
+    assert (np.diff(found) <= 0).all()
+    assert np.abs(found - truth).max() <= 1e-9 * truth[0]
+
+
+class TestCheckpoints:
+    """Whole jobs: bytes on disk → spectra, on both backends."""
+
+    @pytest.fixture(params=["cpu", "torch device"])
+    def backend(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def solve(self, folder: Path, job: Job, solver: Solver, backend: str) -> dict[str, MatrixResult]:
+        model = open_model(folder)
+        reader = TensorReader(model.checkpoint.source)
+        engine = Cpu(solver, threads=2) if backend == "cpu" else Accelerator(solver, "cpu")
+        counted = []
+        try:
+            tensors = model.job_tensors(job)
+            if job.kind == HEADS:
+                found = engine.solve_heads(tensors, reader, counted.append)
+            else:
+                found = {t.matrix: engine.solve_whole(t, reader, counted.append) for t in tensors}
+            assert sum(counted) == sum(t.count for t in tensors)
+        finally:
+            engine.close()
+        return found
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+    @pytest.mark.parametrize("solver", SOLVERS)
+    def test_every_head_of_every_dtype(
+        self, tmp_path: Path, dtype: torch.dtype, solver: Solver, backend: str
+    ) -> None:
+        made = write_checkpoint(tmp_path / "m", heads=6, kv_heads=2, hidden=96, layers=1, dtype=dtype)
+        found = self.solve(made.folder, Job(0, HEADS), solver, backend)
+        tolerance = 1e-4 if solver == "svd32" else 1e-9
+        for matrix, per_kv in (("q", 1), ("k", 3), ("v", 3), ("o", 1)):
+            for head in range(6):
+                truth = np.linalg.svd(made.head_slice(0, head, matrix).numpy(), compute_uv=False)  # type: ignore[arg-type]
+                assert found[matrix].sigma[head // per_kv] == pytest.approx(truth, rel=tolerance)
+
+    @pytest.mark.parametrize("solver", SOLVERS)
+    @pytest.mark.parametrize("name", ["q_proj", "k_proj", "down_proj", "gate_proj"])
+    def test_whole_matrices(self, tmp_path: Path, solver: Solver, name: str, backend: str) -> None:
+        made = write_checkpoint(tmp_path / "m", layers=1)
+        found = self.solve(made.folder, Job(0, name), solver, backend)[name]
+        part = "mlp" if name in {"down_proj", "gate_proj"} else "self_attn"
+        weight = made.tensors[f"model.layers.0.{part}.{name}.weight"].double().numpy()
+        truth = np.linalg.svd(weight, compute_uv=False)
+        assert found.sigma[0] == pytest.approx(truth, rel=1e-4 if solver == "svd32" else 1e-9)
+
+    def test_nan_in_one_head_leaves_the_others(self, tmp_path: Path, backend: str) -> None:
+        name = "model.layers.0.self_attn.o_proj.weight"
+        good = write_checkpoint(tmp_path / "good", layers=1)
+        bad = good.tensors[name].clone()
+        bad[3, 16] = torch.nan  # columns 16 … 31 are head 1
+        bad[5, 20] = -torch.inf
+        made = write_checkpoint(tmp_path / "bad", layers=1, overrides={name: bad})
+        found = self.solve(made.folder, Job(0, HEADS), "gram64", backend)["o"]
+        assert found.nonfinite == (0, 2, 0, 0)
+        assert np.isnan(found.sigma[1]).all()
+        assert found.solvers[1] == ""
+        expected = self.solve(good.folder, Job(0, HEADS), "gram64", backend)["o"].sigma
+        assert np.array_equal(found.sigma[[0, 2, 3]], expected[[0, 2, 3]])
+
+    def test_nan_in_a_whole_matrix_is_counted(self, tmp_path: Path, backend: str) -> None:
+        weight = torch.randn(64, 96)
+        weight[3, :7] = torch.nan
+        name = "model.layers.0.mlp.down_proj.weight"
+        made = write_checkpoint(tmp_path / "m", layers=1, overrides={name: weight})
+        assert self.solve(made.folder, Job(0, "down_proj"), "gram64", backend)["down_proj"].nonfinite == (7,)
+
+    @pytest.fixture
+    def small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr("svdtui.engine.cpu._BLOCK_BYTES", 8 * 64 * 10)
+        monkeypatch.setattr("svdtui.engine.accelerator._BATCH_BYTES", 8 * 64 * 10)
+        yield
+
+    @pytest.mark.usefixtures("small_blocks")
+    @pytest.mark.parametrize("shape", [(333, 64), (64, 333), (64, 64)], ids=str)
+    @pytest.mark.parametrize("decay", [-1, -9], ids=["well conditioned", "needs the fp64 SVD"])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    def test_a_matrix_of_many_blocks(
+        self, tmp_path: Path, shape: tuple[int, int], decay: int, dtype: torch.dtype, backend: str
+    ) -> None:
+        weight = planted(torch.logspace(0, decay, 64, dtype=torch.float64), *shape).to(dtype)
+        if dtype == torch.float64:
+            weight *= 1e200  # squares would overflow
+        made = write_checkpoint(tmp_path / "m", layers=1, overrides={"lm_head.weight": weight})
+        found = self.solve(made.folder, Job(None, "lm_head"), "gram64", backend)["lm_head"]
+        truth = np.linalg.svd(weight.double().numpy(), compute_uv=False)
+        assert found.solvers == ("gram64" if decay == -1 else "svd64",)
+        assert np.abs(found.sigma[0] - truth).max() <= 1e-13 * truth[0]
+        assert found.sigma[0] == pytest.approx(truth, rel=1e-5)
