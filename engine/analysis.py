@@ -92,7 +92,7 @@ class Analysis:
         return row.metrics
 
     def view(self, address: str | Address = "") -> View:
-        """All rows of a place, computing what is missing: a head, a layer, or (nothing given) all heads of the model."""
+        """All rows of a place, computing what is missing: a head, a layer, or all heads of the model."""
         place = self._address(address)
         return view(self.model, place, self.result, k=self.k)
 
@@ -116,9 +116,13 @@ class Analysis:
         try:
             self._store.save(self._store.encode(result), job)
         except OSError as error:
-            self.notice = f"Results cannot be kept in {self._store.folder}: {error.strerror or error}."
-            _log.warning(self.notice)
+            self._warn(self._store.cannot_keep(error))
         return result
+
+    def _warn(self, notice: str) -> None:
+        if notice != self.notice:
+            self.notice = notice
+            _log.warning(notice)
 
     def _row(self, address: str | Address) -> Row:
         place = self._address(address)

@@ -30,7 +30,7 @@ class Architecture:
         known = [part.tensor for part in self.heads]
         known += [tensor for tensor in self.whole.values() if tensor not in known]
         pattern = re.compile(
-            rf"(?P<prefix>(?:.+\.)?){self.layers}\.(?P<layer>\d{{1,6}})\.(?:{'|'.join(map(re.escape, known))})",
+            rf"(?P<prefix>(?:.+\.)?){self.layers}\.(?P<layer>0|[1-9]\d{{0,5}})\.(?:{'|'.join(map(re.escape, known))})",
             re.ASCII,
         )
         stacks: dict[str, list[int]] = {}

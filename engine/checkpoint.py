@@ -138,13 +138,13 @@ def _read_index(source: Source) -> dict[str, str] | None:
                 "which is not the name of a .safetensors file in this folder.",
                 "Do not trust this model; get it from its publisher.",
             )
-        if shard not in files:
-            present = sum(other in files for other in set(weight_map.values()) if isinstance(other, str))
-            raise ShardIndexError(
-                f"{source.location}: the shard {shard} is missing ({present} of "
-                f"{plural(len(set(weight_map.values())), 'shard')} are there).",
-                "Finish the download, or open one of the .safetensors files alone.",
-            )
+    shards = sorted(set(weight_map.values()))
+    if missing := [shard for shard in shards if shard not in files]:
+        raise ShardIndexError(
+            f"{source.location}: the shard {missing[0]} is missing ({len(shards) - len(missing)} of "
+            f"{plural(len(shards), 'shard')} are there).",
+            "Finish the download, or open one of the .safetensors files alone.",
+        )
     return weight_map
 
 

@@ -15,10 +15,10 @@
     └── WorkerError             the compute process failed
 
 Each one is a title, a message (what and where) and a hint (what to do). `str()` is the whole as one line. Text from
-outside is neutralised here, once, so that no file name can write escape sequences to the terminal.
+outside is neutralised and shortened here, once, so that no file can write escape sequences or pages to the terminal.
 """
 
-from .text import printable
+from .text import printable, shortened
 
 
 class EngineError(Exception):
@@ -29,7 +29,7 @@ class EngineError(Exception):
     """Exit status of the command line: 2 for a wrong request, 1 for anything else."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = printable(message)
+        self.message = shortened(printable(message))
         self.hint = printable(hint)
         super().__init__(" ".join(filter(None, (self.message, self.hint))))
 

@@ -129,9 +129,10 @@ def write_text(path: Path, text: str) -> None:
             mode = target.stat().st_mode
         write_atomically(target, text.encode())
         target.chmod(_default_mode() if mode is None else mode)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # before Python 3.13, a loop of links is a RuntimeError
+        reason = (isinstance(error, OSError) and error.strerror) or error
         raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}.", "Give a path in a folder that you may write to."
+            f"{path} cannot be written: {reason}.", "Give a path in a folder that you may write to."
         ) from error
 
 

@@ -123,10 +123,16 @@ def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
     return HeadCounts(heads, kv_heads, head_dim, hidden)
 
 
+_LARGEST = 10**9
+"""More heads, or wider ones, than any model has; products of such numbers can still be printed."""
+
+
 def _positive(config: Mapping[str, Any], field: str) -> int | None:
     value = config.get(field)
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"config.json says {field} {value!r}, which is no positive integer.", f"Correct {field}.")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LARGEST:
+        raise ConfigError(
+            f"config.json says {field} {value!r}, which is no positive integer of a usual size.", f"Correct {field}."
+        )
     return value

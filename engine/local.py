@@ -121,6 +121,10 @@ def open_local(path: Path) -> LocalSource:
         ) from error
     except (RuntimeError, ValueError) as error:  # an unknown ~user, or a null byte in the name
         raise ModelNotFoundError(f"{path} is not a path: {error}.", "Give the path of a model folder.") from error
+    if os.path.lexists(resolved):
+        raise ModelNotFoundError(
+            f"{path} leads to neither a file nor a folder.", "Give the path of a model folder or a .safetensors file."
+        )
     raise ModelNotFoundError(f"There is no file or folder {path}.", "Give the path of a model folder.")
 
 

@@ -133,7 +133,8 @@ def first_last_ratio(sigma: "Array") -> "Array":
 
 def stable_rank(sigma: "Array") -> "Array":
     """Σλ/λ₁ of (…, n) (Rudelson & Vershynin 2007)."""
-    return np.square(_relative(sigma)).sum(-1)
+    rank: Array = np.square(_relative(sigma)).sum(-1)
+    return rank
 
 
 def effective_rank(sigma: "Array") -> "Array":
@@ -167,7 +168,8 @@ def frobenius_norm(sigma: "Array") -> "Array":
 
 def nuclear_norm(sigma: "Array") -> "Array":
     """Σσ of (…, n)."""
-    return sigma.sum(-1)
+    norm: Array = sigma.sum(-1)
+    return norm
 
 
 def _relative(sigma: "Array") -> "Array":

@@ -10,6 +10,7 @@ from .architectures import Placement, find_architecture
 from .checkpoint import Checkpoint, TensorRef
 from .errors import AddressError, ModelNotFoundError
 from .layout import HeadCounts, HeadMatrix, Side, head_counts
+from .text import printable
 
 HEADS = "heads"
 """The kind of job that computes all attention heads of a layer."""
@@ -316,7 +317,7 @@ class Model:
         if address.head is not None:
             if not self.heads:
                 raise AddressError(f"There is no head {address.head}. {self.heads_problem}")
-            if address.head >= self.heads:
+            if not 0 <= address.head < self.heads:
                 raise AddressError(
                     f"There is no head {address.head}: {self.name} has heads 0 to {self.heads - 1} in a layer."
                 )
@@ -365,8 +366,9 @@ def _shown_dtype(ref: TensorRef) -> str:
 
 def tensor_problem(ref: TensorRef) -> str | None:
     """Why a tensor has no spectrum, as a sentence, or None."""
+    name = printable(ref.name)
     if ref.dtype not in DTYPES:
-        return f"{ref.name} has the dtype {ref.dtype}; spectra are computed of {', '.join(DTYPES)}."
+        return f"{name} has the dtype {ref.dtype}; spectra are computed of {', '.join(DTYPES)}."
     if len(ref.shape) != 2:
-        return f"{ref.name} has the shape {list(ref.shape)}, not rows × columns."
-    return None if all(ref.shape) else f"{ref.name} is empty: {ref.shape[0]} × {ref.shape[1]}."
+        return f"{name} has the shape {list(ref.shape)}, not rows × columns."
+    return None if all(ref.shape) else f"{name} is empty: {ref.shape[0]} × {ref.shape[1]}."

@@ -148,8 +148,11 @@ class Session:
         """End the worker at once, whatever it does."""
         self._stopped = True
         self._kill()
-        for task in self._tasks:
-            task.cancel()
+
+    async def close(self) -> None:
+        """`stop`, and wait until the worker is gone."""
+        self.stop()
+        await asyncio.gather(*self._tasks)
 
     def want(self, address: Address) -> None:
         """Say what the user looks at; it replaces what was said before.
@@ -309,10 +312,11 @@ class Session:
         with contextlib.suppress(ValueError):  # a line that is no JSON, or too long: as good as dead
             while line := await process.stdout.readline():
                 self._handle(json.loads(line))
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        code = await process.wait()
+        try:  # its stdout is closed, so it is ending
+            code = await asyncio.wait_for(process.wait(), 2)
+        except TimeoutError:
+            _end(process)
+            code = await process.wait()
         if self._process is process:
             self._process = None
             self._died(code)
@@ -400,9 +404,8 @@ class Session:
 
     def _kill(self) -> None:
         process, self._process, self._ready = self._process, None, False
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+        if process is not None:
+            _end(process)
 
     def _changed(self, job: Job) -> None:
         self._on_event(StateChanged(job, self.state(job)))
@@ -411,6 +414,13 @@ class Session:
         if message != self.notice:
             self.notice = message
             self._on_event(Noticed(message))
+
+
+def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill a worker and all in its session. Not `process.kill()`, which takes its exit status away from asyncio."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _how_it_ended(code: int) -> str:

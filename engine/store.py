@@ -82,6 +82,10 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path(job), data)
 
+    def cannot_keep(self, error: OSError) -> str:
+        """A sentence on results that could not be kept."""
+        return f"Results cannot be kept in {self.folder}: {error.strerror or error}. --cache-dir names another folder."
+
     def forget(self, job: Job) -> None:
         """Remove a job's result, as far as the disk lets us."""
         with contextlib.suppress(OSError):

@@ -8,6 +8,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shortened(text: str, limit: int = 1000) -> str:
+    """`text`, its middle left out when it is longer than a message should be."""
+    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"
+
+
 def spreadsheet_safe(text: str) -> str:
     """`text` that no spreadsheet takes for a formula: a leading `= + - @` gets an apostrophe before it.
 

@@ -8,6 +8,7 @@ from .address import Address
 from .metrics import DEFAULT_K, Metrics
 from .model import Job, MatrixInfo, Model
 from .results import JobResult, Lookup, MatrixResult
+from .text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +97,8 @@ def infos_of(model: Model, address: Address) -> Iterator[MatrixInfo]:
 def _row(info: MatrixInfo, result: MatrixResult, k: int) -> Row:
     if count := result.nonfinite[info.index]:
         whose = "" if info.address.head is None else f" of {info.label} in head {info.address.head}"
-        problem = f"{info.tensor}: {count:,} of the {info.rows * info.cols:,} values{whose} are NaN or infinite."
+        problem = (
+            f"{printable(info.tensor)}: {count:,} of the {info.rows * info.cols:,} values{whose} are NaN or infinite."
+        )
         return Row(info, None, None, "", problem)
     return Row(info, result.sigma[info.index], result.metrics(k)[info.index], result.solvers[info.index], None)

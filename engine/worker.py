@@ -128,8 +128,7 @@ def _serve(name: str, store: Store, computer: "Any", channel: _Channel) -> None:
     try:
         store.save(data, job)
     except OSError as error:
-        notice = f"Results cannot be kept in {store.folder}: {error.strerror or error}."
-        channel.send("done", job=name, data=base64.b64encode(data).decode(), notice=notice)
+        channel.send("done", job=name, data=base64.b64encode(data).decode(), notice=store.cannot_keep(error))
     else:
         channel.send("done", job=name)
 

@@ -1,6 +1,5 @@
 """Singular values against the fp64 SVD, on spectra that were planted: the default solver is never worse than fp32."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,10 @@ SPECTRA: dict[str, torch.Tensor] = {
     "repeated values": torch.tensor([5.0] * 10 + [2.0] * 12 + [1.0] * 10),
     "one large value": torch.tensor([1e6] + [1.0] * 31),
 }
+
+
+def true_sigma(weight: torch.Tensor) -> Array:
+    return np.linalg.svd(np.asarray(weight.double().numpy(), dtype=np.float64), compute_uv=False)
 
 
 def errors(found: Array, truth: Array) -> tuple[float, float]:
@@ -126,8 +129,9 @@ class TestCheckpoints:
     def solve(self, folder: Path, job: Job, solver: Solver, backend: str) -> dict[str, MatrixResult]:
         model = open_model(folder)
         reader = TensorReader(model.checkpoint.source)
+        engine: Cpu | Accelerator
         engine = Cpu(solver, threads=2) if backend == "cpu" else Accelerator(solver, "cpu")
-        counted = []
+        counted: list[int] = []
         try:
             tensors = model.job_tensors(job)
             if job.kind == HEADS:
@@ -141,15 +145,13 @@ class TestCheckpoints:
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
     @pytest.mark.parametrize("solver", SOLVERS)
-    def test_every_head_of_every_dtype(
-        self, tmp_path: Path, dtype: torch.dtype, solver: Solver, backend: str
-    ) -> None:
+    def test_every_head_of_every_dtype(self, tmp_path: Path, dtype: torch.dtype, solver: Solver, backend: str) -> None:
         made = write_checkpoint(tmp_path / "m", heads=6, kv_heads=2, hidden=96, layers=1, dtype=dtype)
         found = self.solve(made.folder, Job(0, HEADS), solver, backend)
         tolerance = 1e-4 if solver == "svd32" else 1e-9
         for matrix, per_kv in (("q", 1), ("k", 3), ("v", 3), ("o", 1)):
             for head in range(6):
-                truth = np.linalg.svd(made.head_slice(0, head, matrix).numpy(), compute_uv=False)  # type: ignore[arg-type]
+                truth = true_sigma(made.head_slice(0, head, matrix))  # type: ignore[arg-type]
                 assert found[matrix].sigma[head // per_kv] == pytest.approx(truth, rel=tolerance)
 
     @pytest.mark.parametrize("solver", SOLVERS)
@@ -158,8 +160,7 @@ class TestCheckpoints:
         made = write_checkpoint(tmp_path / "m", layers=1)
         found = self.solve(made.folder, Job(0, name), solver, backend)[name]
         part = "mlp" if name in {"down_proj", "gate_proj"} else "self_attn"
-        weight = made.tensors[f"model.layers.0.{part}.{name}.weight"].double().numpy()
-        truth = np.linalg.svd(weight, compute_uv=False)
+        truth = true_sigma(made.tensors[f"model.layers.0.{part}.{name}.weight"])
         assert found.sigma[0] == pytest.approx(truth, rel=1e-4 if solver == "svd32" else 1e-9)
 
     def test_nan_in_one_head_leaves_the_others(self, tmp_path: Path, backend: str) -> None:
@@ -184,10 +185,9 @@ class TestCheckpoints:
         assert self.solve(made.folder, Job(0, "down_proj"), "gram64", backend)["down_proj"].nonfinite == (7,)
 
     @pytest.fixture
-    def small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("svdtui.engine.cpu._BLOCK_BYTES", 8 * 64 * 10)
         monkeypatch.setattr("svdtui.engine.accelerator._BATCH_BYTES", 8 * 64 * 10)
-        yield
 
     @pytest.mark.usefixtures("small_blocks")
     @pytest.mark.parametrize("shape", [(333, 64), (64, 333), (64, 64)], ids=str)
@@ -201,7 +201,7 @@ class TestCheckpoints:
             weight *= 1e200  # squares would overflow
         made = write_checkpoint(tmp_path / "m", layers=1, overrides={"lm_head.weight": weight})
         found = self.solve(made.folder, Job(None, "lm_head"), "gram64", backend)["lm_head"]
-        truth = np.linalg.svd(weight.double().numpy(), compute_uv=False)
+        truth = true_sigma(weight)
         assert found.solvers == ("gram64" if decay == -1 else "svd64",)
         assert np.abs(found.sigma[0] - truth).max() <= 1e-13 * truth[0]
         assert found.sigma[0] == pytest.approx(truth, rel=1e-5)
