@@ -54,7 +54,10 @@ def singular_values(matrix: "Array", solver: Solver, *, scale: bool = False) -> 
         if exponent:
             matrix = np.ldexp(matrix, -exponent)
         short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-        sigma = sigma_of_gram(short @ short.T)
+        gram = short @ short.T
+        if not np.isfinite(gram.diagonal()).all():
+            raise NonFiniteError
+        sigma = sigma_of_eigenvalues(np.linalg.eigvalsh(gram))
         if is_accurate(sigma):
             return Spectrum(np.ldexp(sigma, exponent) if exponent else sigma, "gram64")
         sigma = np.linalg.svd(matrix, compute_uv=False).astype(np.float64, copy=False)
@@ -65,15 +68,8 @@ def singular_values(matrix: "Array", solver: Solver, *, scale: bool = False) -> 
     return Spectrum(np.linalg.svd(matrix.astype(kind, copy=False), compute_uv=False).astype(np.float64), solver)
 
 
-def sigma_of_gram(gram: "Array") -> "Array":
-    """√ of the eigenvalues of (s, s), descending; what rounding made negative is 0.
-
-    Raises:
-        NonFiniteError: the diagonal is not finite, and so neither was the matrix.
-    """
-    if not np.isfinite(gram.diagonal()).all():
-        raise NonFiniteError
-    eigenvalues = np.linalg.eigvalsh(gram)
+def sigma_of_eigenvalues(eigenvalues: "Array") -> "Array":
+    """√ of ascending eigenvalues of a Gram matrix, descending; what rounding made negative is 0."""
     sigma: Array = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
     return sigma
 

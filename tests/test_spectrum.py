@@ -186,7 +186,7 @@ class TestCheckpoints:
 
     @pytest.fixture
     def small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("svdtui.engine.cpu._BLOCK_BYTES", 8 * 64 * 10)
+        monkeypatch.setattr("svdtui.engine.whole._BLOCK_BYTES", 8 * 64 * 10)
         monkeypatch.setattr("svdtui.engine.accelerator._BATCH_BYTES", 8 * 64 * 10)
 
     @pytest.mark.usefixtures("small_blocks")

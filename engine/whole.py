@@ -1,0 +1,189 @@
+"""The spectrum of a whole matrix on the CPU, in blocks: no second full-size copy of a vocabulary-sized matrix.
+
+`gram64` for whole matrices has one step more than for heads. Square matrices have small singular values: σ₁/σₙ grows
+with n, so that most of a large model's Q and O exceed the limit, and an fp64 SVD of each would cost three times the
+rest. Only the small end needs it: block inverse iteration on the Gram matrix gives the subspace of the small values
+(an invariant subspace is far more exact than the small eigenvalues themselves), and the values of the matrix itself
+restricted to that subspace (Rayleigh-Ritz) replace them. What the Gram matrix said must agree within its known error,
+or an fp64 SVD decides.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .checkpoint import TensorRef
+from .eigenvalues import symmetric_eigenvalues
+from .memory import TORCH_DTYPES, TensorReader, count_nonfinite
+from .spectrum import (
+    CONDITION_LIMIT,
+    NonFiniteError,
+    Solver,
+    Spectrum,
+    is_accurate,
+    scale_exponent,
+    sigma_of_eigenvalues,
+    singular_values,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+_BLOCK_BYTES = 128 * 2**20
+"""fp64 bytes of the largest block that is in memory at once."""
+
+_REFINE_LIMIT = 1e6
+"""σ₁/σₙ up to which the small end is refined; beyond it the Gram matrix says too little to agree with."""
+
+_SUBSPACE_MARGIN = 4.0
+"""The subspace reaches this factor above the values to be replaced: each iteration gains its square in accuracy."""
+
+_ITERATIONS = 6
+"""16⁻⁶ of a direction just outside the subspace is left, and its square (10⁻¹⁴) is what enters a value."""
+
+_GRAM_ERROR = 1e-12
+"""Largest difference of λ/λ₁ between the refined values and the Gram matrix's that rounding can explain."""
+
+
+class WholeMatrix:
+    """A tensor, (rows, cols), seen as blocks of its long side: arrays (block, short)."""
+
+    def __init__(self, ref: TensorRef, reader: TensorReader, pool: ThreadPoolExecutor, threads: int) -> None:
+        self._ref = ref
+        self._reader = reader
+        self._pool = pool
+        self._threads = threads
+        self._short, self._long = sorted(ref.shape)
+        self._tall = ref.shape[0] == self._long
+        self._exponent = 0
+
+    def count_nonfinite(self) -> int:
+        """How many weights are NaN or infinite."""
+        return sum(map(count_nonfinite, self._raw_blocks()))
+
+    def solve(self, solver: Solver) -> Spectrum:
+        """The singular values.
+
+        Raises:
+            NonFiniteError: the matrix holds NaN or infinite values.
+        """
+        if solver == "gram64":
+            if self._ref.dtype == "F64":
+                self._exponent = scale_exponent(max(float(raw.abs().max()) for raw in self._raw_blocks()))
+            sigma = self._sigma_by_gram()
+            if sigma is not None:
+                return Spectrum(np.ldexp(sigma, self._exponent), "gram64")
+            self._exponent = 0
+            solver = "svd64"
+        if solver == "svd64" and self._long >= 2 * self._short:
+            return Spectrum(self._sigma_by_qr(), "svd64")
+        kind = torch.float32 if solver == "svd32" else torch.float64
+        matrix = np.empty((self._long, self._short), dtype=np.float32 if solver == "svd32" else np.float64)
+        first = 0
+        for block in self._blocks(kind):
+            matrix[first : first + len(block)] = block
+            first += len(block)
+        return Spectrum(singular_values(matrix, solver).sigma, solver)
+
+    # blocks --------------------------------------------------------------------------------------
+
+    def _raw_blocks(self) -> Iterator[torch.Tensor]:
+        """(block, short) in the tensor's dtype. A tall matrix is read block by block, a wide one whole."""
+        step = max(1, _BLOCK_BYTES // (8 * self._short))
+        row_bytes = self._ref.shape[1] * TORCH_DTYPES[self._ref.dtype].itemsize
+        if self._tall:
+            (piece,) = self._reader.reserve([min(step, self._long) * row_bytes])
+            for first in range(0, self._long, step):
+                rows = min(step, self._long - first)
+                yield self._reader.read(self._ref, piece[: rows * row_bytes], first, rows)
+        else:
+            (piece,) = self._reader.reserve([self._ref.nbytes])
+            yield from self._reader.read(self._ref, piece).T.split(step)
+
+    def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterator["Array"]:
+        """The blocks as fp64 (or fp32) ÷ 2^exponent, in memory that the next block overwrites."""
+        memory: torch.Tensor | None = None
+        for raw in self._raw_blocks():
+            if memory is None:
+                memory = torch.empty(raw.numel(), dtype=dtype)
+            flat = memory[: raw.numel()]
+            block = flat.view(raw.shape) if self._tall else flat.view(raw.shape[::-1]).T
+            # the pool's threads decode: torch's own would spin on and slow the BLAS down afterwards
+            step = -(-len(raw) // self._threads)
+            list(self._pool.map(torch.Tensor.copy_, block.split(step), raw.split(step)))
+            array = block.numpy()
+            if self._exponent:
+                np.ldexp(array, -self._exponent, out=array)
+            yield array
+
+    # gram64 --------------------------------------------------------------------------------------
+
+    def _sigma_by_gram(self) -> "Array | None":
+        """From the eigenvalues of Σ blockᵀ block, (short, short), refined where needed; None when that cannot be."""
+        gram = self._gram()
+        if not np.isfinite(gram.diagonal()).all():
+            raise NonFiniteError
+        sigma = sigma_of_eigenvalues(symmetric_eigenvalues(gram))
+        return sigma if is_accurate(sigma) else self._refine(gram, sigma)
+
+    def _gram(self) -> "Array":
+        gram: Array | None = None
+        product: Array | None = None
+        for block in self._blocks():
+            if gram is None:
+                gram = block.T @ block
+            else:
+                product = np.matmul(block.T, block, out=product)
+                gram += product
+        assert gram is not None
+        return gram
+
+    def _refine(self, gram: "Array", sigma: "Array") -> "Array | None":
+        """`sigma` with its small end worked out from the matrix itself, or None when the result cannot be trusted."""
+        first = sigma[0]
+        size = int((sigma < _SUBSPACE_MARGIN * first / CONDITION_LIMIT).sum())
+        if first > _REFINE_LIMIT * sigma[-1] or size > len(sigma) // 4:
+            return None
+        basis = _small_subspace(gram, size)
+        if basis is None:
+            return None
+        triangle = np.empty((0, size))
+        for block in self._blocks():
+            triangle = np.asarray(np.linalg.qr(np.vstack((triangle, block @ basis)), mode="r"))
+        ritz = np.linalg.svd(triangle, compute_uv=False)
+        replaced = int((sigma < first / CONDITION_LIMIT).sum())
+        small, coarse = ritz[-replaced:], sigma[-replaced:]
+        if np.abs(np.square(small / first) - np.square(coarse / first)).max() > _GRAM_ERROR:
+            return None
+        return np.concatenate((sigma[:-replaced], np.minimum(small, sigma[-replaced - 1])))
+
+    # svd64 ---------------------------------------------------------------------------------------
+
+    def _sigma_by_qr(self) -> "Array":
+        """The values of R, where QR is worked out block by block (TSQR: Demmel et al. 2012): backward stable, and
+        never more than one block and R in memory."""
+        triangle = np.empty((0, self._short))
+        for block in self._blocks():
+            if not np.isfinite(block).all():
+                raise NonFiniteError
+            triangle = np.asarray(np.linalg.qr(np.vstack((triangle, block)), mode="r"))
+        return singular_values(triangle, "svd64").sigma
+
+
+def _small_subspace(gram: "Array", size: int) -> "Array | None":
+    """An orthonormal basis, (s, size), of the eigenvectors of the smallest eigenvalues of (s, s); None when `gram` is
+    not positive definite to rounding. Block inverse iteration from a fixed random start."""
+    factor, status = torch.linalg.cholesky_ex(torch.from_numpy(gram))
+    if int(status):
+        return None
+    start = torch.randn(len(gram), size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    basis = torch.linalg.qr(start).Q
+    for _ in range(_ITERATIONS):
+        basis = torch.linalg.qr(torch.cholesky_solve(basis, factor)).Q
+    found: Array = basis.numpy()
+    return found
