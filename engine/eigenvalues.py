@@ -33,7 +33,8 @@ def symmetric_eigenvalues(matrix: "Array") -> "Array":
         # what a broken build would show: the eigenvalues' sum is the trace
         if found is not None and abs(found.sum() - matrix.trace()) <= 1e-9 * np.abs(found).sum():
             return found
-    return np.linalg.eigvalsh(matrix)
+    values: Array = np.linalg.eigvalsh(matrix).astype(np.float64, copy=False)
+    return values
 
 
 @cache

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .address import Address
 from .errors import ExportError
 from .metrics import METRICS
 from .model import MatrixInfo
@@ -90,7 +89,7 @@ def export(view: View, folder: Path, wanted: Callable[[Row], bool] = lambda row:
     Raises:
         ExportError: a file could not be written; none is left half-written.
     """
-    base = f"{file_name(view.model.name)}{_scope_name(view.address)}"
+    base = f"{file_name(view.model.name)}{_scope_name(view)}"
     texts = {"metrics": metrics_csv(view), "spectra": spectra_csv(view, wanted)}
     for number in range(1, 10_000):
         stem = base if number == 1 else f"{base}-{number}"
@@ -107,10 +106,11 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name.replace("/", "--")).lstrip(".-") or "model"
 
 
-def _scope_name(address: Address) -> str:
+def _scope_name(view: View) -> str:
+    address = view.address
     layer = "" if address.layer is None else f".layer-{address.layer}"
     head = "" if address.head is None else f".head-{address.head}"
-    return layer + head + (f".{address.matrix}" if address.matrix else "")
+    return layer + head + (f".{address.matrix}" if address.matrix else "") + (".whole" if view.is_whole else "")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -54,10 +54,11 @@ def singular_values(matrix: "Array", solver: Solver, *, scale: bool = False) -> 
         if exponent:
             matrix = np.ldexp(matrix, -exponent)
         short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-        gram = short @ short.T
+        with np.errstate(invalid="ignore"):  # infinite weights: the diagonal tells
+            gram = short @ short.T
         if not np.isfinite(gram.diagonal()).all():
             raise NonFiniteError
-        sigma = sigma_of_eigenvalues(np.linalg.eigvalsh(gram))
+        sigma = sigma_of_eigenvalues(np.linalg.eigvalsh(gram).astype(np.float64, copy=False))
         if is_accurate(sigma):
             return Spectrum(np.ldexp(sigma, exponent) if exponent else sigma, "gram64")
         sigma = np.linalg.svd(matrix, compute_uv=False).astype(np.float64, copy=False)

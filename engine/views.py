@@ -1,7 +1,7 @@
 """The rows of a scope (model, layer, head or matrix): what the screen draws and what a CSV holds."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .address import Address
@@ -36,6 +36,8 @@ class View:
     rows: tuple[Row, ...]
     missing: int
     k: int
+    is_whole: bool = False
+    """Whether the rows are a layer's whole matrices although its heads are known."""
 
 
 def view(model: Model, address: Address, lookup: Lookup, *, k: int = DEFAULT_K) -> View:
@@ -53,7 +55,8 @@ def view(model: Model, address: Address, lookup: Lookup, *, k: int = DEFAULT_K) 
 
 def whole_view(model: Model, layer: int | None, lookup: Lookup, *, k: int = DEFAULT_K) -> View:
     """The whole matrices of a layer, or those outside the layers."""
-    return view_of(model, Address(layer), model.matrices(Address(layer)), lookup, k=k)
+    found = view_of(model, Address(layer), model.matrices(Address(layer)), lookup, k=k)
+    return replace(found, is_whole=bool(model.heads))
 
 
 def view_of(model: Model, address: Address, infos: Iterable[MatrixInfo], lookup: Lookup, *, k: int = DEFAULT_K) -> View:

@@ -134,12 +134,13 @@ class WholeMatrix:
     def _gram(self) -> "Array":
         gram: Array | None = None
         product: Array | None = None
-        for block in self._blocks():
-            if gram is None:
-                gram = block.T @ block
-            else:
-                product = np.matmul(block.T, block, out=product)
-                gram += product
+        with np.errstate(invalid="ignore"):  # infinite weights: the diagonal tells
+            for block in self._blocks():
+                if gram is None:
+                    gram = block.T @ block
+                else:
+                    product = np.matmul(block.T, block, out=product)
+                    gram += product
         assert gram is not None
         return gram
 

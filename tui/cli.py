@@ -75,12 +75,10 @@ def command(
             metavar="FILE", help="Write the spectra, a row per singular value; - is stdout.", rich_help_panel=_HEADLESS
         ),
     ] = None,
-    layer: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Only this layer.", rich_help_panel=_HEADLESS)
-    ] = None,
+    layer: Annotated[int | None, typer.Option(metavar="N", help="Only this layer.", rich_help_panel=_HEADLESS)] = None,
     head: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Only this query head of the layer.", rich_help_panel=_HEADLESS),
+        typer.Option(metavar="N", help="Only this query head of the layer.", rich_help_panel=_HEADLESS),
     ] = None,
     matrix: Annotated[
         str | None,
@@ -147,7 +145,7 @@ def command(
         raise typer.BadParameter("is for the screen; with --csv use --layer, --head and --matrix", param_hint="--at")
     if head is not None and layer is None:
         raise typer.BadParameter("needs --layer", param_hint="--head")
-    if csv == spectra_csv and csv is not None:
+    if csv is not None and spectra_csv is not None and os.path.realpath(csv) == os.path.realpath(spectra_csv):
         raise typer.BadParameter("must not be the same as --csv", param_hint="--spectra-csv")
     path = str(demo_path()) if demo or model is None else model
     try:
@@ -194,7 +192,7 @@ class NotATerminalError(EngineError):
 
 
 def _require_terminal() -> None:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
         raise NotATerminalError(
             "The screen needs a terminal, and stdin or stdout is none.", "Run svdtui in a terminal, or use --csv FILE."
         )

@@ -1,10 +1,12 @@
 """CSV without a screen: the same rows and the same code as the screen's export."""
 
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from tqdm import tqdm
 
 from svdtui.engine import (
@@ -22,6 +24,9 @@ from svdtui.engine import (
 
 if TYPE_CHECKING:
     from svdtui.engine.compute import Step
+
+_MOST_PROBLEMS = 10
+"""Sentences on matrices without figures; a broken model has thousands of them."""
 
 
 def write_csv(
@@ -43,6 +48,7 @@ def write_csv(
     Raises:
         EngineError: the model cannot be opened or read, or a file cannot be written.
     """
+    logging.getLogger("svdtui").addHandler(logging.NullHandler())  # `_say` says it, once
     for file in (metrics_file, spectra_file):
         if file not in {None, "-"}:
             _check_writable(Path(str(file)))
@@ -53,7 +59,7 @@ def write_csv(
             shown = analysis.view(place)
             if analysis.notice:
                 _say(analysis.notice)
-            if analysis.model.heads_problem and place == Address():
+            if analysis.model.heads_problem and place.scope in {"model", "layer"}:
                 _say(f"{analysis.model.heads_problem} The rows are whole matrices.")
     except KeyboardInterrupt:
         _say("Stopped; no file was written. What was computed is kept and will not be computed again.")
@@ -62,10 +68,15 @@ def write_csv(
         _write(metrics_file, metrics_csv(shown))
     if spectra_file is not None:
         _write(spectra_file, spectra_csv(shown))
-    problems = dict.fromkeys(row.problem for row in shown.rows if row.problem)
-    for problem in problems:
-        _say(str(problem))
-    return 1 if problems else 0
+    problems = list(dict.fromkeys(row.problem for row in shown.rows if row.problem))
+    for problem in problems[:_MOST_PROBLEMS]:
+        _say(problem)
+    if len(problems) > _MOST_PROBLEMS:
+        _say(f"{len(problems) - _MOST_PROBLEMS:,} more matrices have no figures; their rows are empty.")
+    if not shown.rows:
+        names = (info.matrix for info in shown.model.matrices(Address(place.layer)))
+        _say(f"There are no attention heads there. --matrix names a whole matrix: {', '.join(names) or 'none'}.")
+    return 1 if problems or not shown.rows else 0
 
 
 def _compute(analysis: Analysis, place: Address) -> None:
@@ -78,7 +89,7 @@ def _compute(analysis: Analysis, place: Address) -> None:
         unit_scale=True,
         desc=printable(analysis.model.name)[:40],
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=sys.stderr is None or not sys.stderr.isatty(),
         leave=False,
     ) as bar:
         for job in jobs:
@@ -99,11 +110,15 @@ def _compute_job(analysis: Analysis, job: Job, bar: "tqdm[None]", size: int) -> 
 def _check_writable(path: Path) -> None:
     """Refuse before hours of computing, not after."""
     hint = "Give a path in a folder that you may write to."
-    if path.is_dir():
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
         raise ExportError(f"{path} is a folder.", "Give the name of a file in it.")
-    if not path.parent.is_dir():
-        raise ExportError(f"{path} cannot be written: there is no folder {path.parent}.", hint)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not target.parent.is_dir():
+        raise ExportError(f"{path} cannot be written: there is no folder {target.parent}.", hint)
+    needed = [target] if target.exists() else []
+    if target.is_file() or not needed:
+        needed.append(target.parent)  # the new file is written beside the old one and renamed
+    if not all(os.access(place, os.W_OK) for place in needed):
         raise ExportError(f"{path} cannot be written: permission denied.", hint)
 
 
@@ -111,12 +126,16 @@ def _write(file: str, text: str) -> None:
     if file != "-":
         write_text(Path(file), text)
         return
+    if sys.stdout is None:
+        raise ExportError("stdout is closed.", "Redirect it to a file, or give the file to --csv.")
     try:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(text.encode())  # UTF-8 whatever the locale, as in a file
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+        if not isinstance(error, BrokenPipeError):  # a pipe's reader has seen enough
+            raise ExportError(f"stdout cannot be written: {error.strerror or error}.", "Make room for it.") from error
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(f"svdtui: {sentence}\n")
+    typer.echo(f"svdtui: {printable(sentence)}", err=True)

@@ -1,0 +1,1 @@
+"""Speed, memory and latency, each as a ratio beside its reference: `make bench`."""

@@ -1,0 +1,82 @@
+"""From the shell to the first frame, and to a spectrum."""
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from .program import Program
+from .report import Row, seconds, spread
+
+_CURVE = re.compile("[\u2801-\u28ff]{3}")
+"""Braille dots: only curves are drawn with them."""
+
+_FIGURES = re.compile(r"128×4096.*top-10|top-10.*128×4096", re.DOTALL)
+"""The table beside the curves."""
+
+_IMPORT = "import svdtui.tui.app, svdtui.tui.cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds from the start of the program."""
+
+    first_byte: float
+    first_frame: float
+    spectrum: float
+
+
+def start_rows(folder: Path, starts: int) -> Iterator[Row]:
+    """Cached and fresh starts in turns, on the first head of the checkpoint."""
+    cached: list[Start] = []
+    fresh: list[Start] = []
+    imports: list[float] = []
+    bare: list[float] = []
+    with tempfile.TemporaryDirectory() as warm:
+        _start(folder, Path(warm))
+        for _ in range(starts):
+            with tempfile.TemporaryDirectory() as cold:
+                fresh.append(_start(folder, Path(cold)))
+            cached.append(_start(folder, Path(warm)))
+            imports.append(_python(_IMPORT))
+            bare.append(_python("pass"))
+    frames = [start.first_frame for start in (*cached, *fresh)]
+    yield _row("first frame", 0.5, frames, "from exec to header and tree in a 160 × 45 pty")
+    yield _row("cached spectrum on screen", 0.8, [start.spectrum for start in cached], "curve and figures of head 0.0")
+    detail = "with an empty result cache: torch imported, a layer read and solved"
+    yield _row("first fresh spectrum on screen", 3, [start.spectrum for start in fresh], detail)
+    first_bytes = [start.first_byte for start in (*cached, *fresh)]
+    detail = (
+        f"importing the program takes {seconds(median(imports) - median(bare))} of it, "
+        f"Python itself {seconds(median(bare))}"
+    )
+    yield Row("first byte", "–", seconds(median(first_bytes)), detail, None)
+
+
+def _row(what: str, most: float, values: list[float], detail: str) -> Row:
+    middle = median(values)
+    detail = f"median of starts; {spread(values)}; {detail}"
+    return Row(what, f"≤ {most:g} s", seconds(middle), detail, middle <= most)
+
+
+def _start(folder: Path, home: Path) -> Start:
+    """One start, until the spectra of head 0.0 are on the screen; then quit."""
+    with Program([folder, "--at", "0.0"], home) as program:
+        first_byte = program.wait_for(lambda text: program.size)
+        first_frame = program.wait_for(lambda text: "svdtui" in text and "layer 0" in text)
+        spectrum = program.wait_for(lambda text: _CURVE.search(text) and _FIGURES.search(text))
+        program.settle()
+        program.quit()
+    return Start(first_byte, first_frame, spectrum)
+
+
+def _python(code: str) -> float:
+    """Seconds that a new interpreter takes for some code."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - begin

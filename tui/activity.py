@@ -1,0 +1,32 @@
+"""The status line in words: what the session is doing, and how much is ready. Imported after the first frame."""
+
+from svdtui.engine.session import Session
+
+from .formats import done_of, megabytes
+from .scene import job_name
+from .widgets.painted import Span
+
+
+def activity(session: Session) -> Span:
+    """What is being computed; when nothing is, the last thing that the user should know."""
+    progress = session.progress
+    if progress is not None:
+        parts = [f"◐ {job_name(progress.job)}: {done_of(progress.bytes_read, progress.bytes_total)}"]
+        if progress.bytes_per_second > 0:
+            parts.append(f"{megabytes(progress.bytes_per_second)}/s")
+        parts.append(f"{progress.done}/{progress.total} spectra")
+        if session.waiting:
+            parts.append(f"{session.waiting} waiting")
+        return " · ".join(parts), "busy"
+    if session.notice:
+        return f"! {session.notice}", "warn"
+    if session.model.heads_problem:
+        return f"! {session.model.heads_problem}", "warn"
+    if session.waiting:
+        return "◔ The compute process is starting …" if not session.device else f"◔ {session.waiting} waiting", "busy"
+    return "", ""
+
+
+def readiness(session: Session) -> str:
+    """How much is ready: `cached 3/32 layers`."""
+    return f"cached {session.cached}/{len(session.model.layers)} layers"

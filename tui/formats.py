@@ -1,0 +1,80 @@
+"""Numbers as text, short enough for a table on 80 columns and never wider than promised."""
+
+MISSING = "–"
+"""Stands for a figure that is undefined, such as any ratio of a zero matrix."""
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def figure(value: float | None) -> str:
+    """A figure to four digits, in at most 7 cells: `0.5039`, `27.71`, `1234`, `1.23e-4`."""
+    if value is None:
+        return MISSING
+    if isinstance(value, int):
+        return str(value) if value < 10_000_000 else _scientific(value)
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if 0.01 <= size < 1e6:
+        decimals = max(0, 3 - _exponent(size))
+        return f"{value:.{decimals}f}"
+    return f"{value:.3g}" if 0.001 <= size < 0.01 else _scientific(value)
+
+
+def share(value: float | None) -> str:
+    """A ratio between 0 and 1, in at most 7 cells."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    return f"{value:.4f}" if value >= 0.001 else _scientific(value)
+
+
+def _exponent(size: float) -> int:
+    return int(f"{size:.3e}".partition("e")[2])
+
+
+def _scientific(value: float) -> str:
+    """`1.23e-4`; one digit less for an exponent of three digits."""
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    power = str(int(exponent))
+    return f"{mantissa if len(power) < 3 else mantissa[:-1]}e{power}" if len(power) < 4 else f"{mantissa[:1]}e{power}"
+
+
+def tick(value: float, step: float) -> str:
+    """A label on a linear axis whose ticks are `step` apart."""
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
+    decimals = max(0, -int(f"{step:e}".partition("e")[2]))
+    return f"{value:.{decimals}f}"
+
+
+def power_of_ten(exponent: int) -> str:
+    """A label on a logarithmic axis: `0.01`, `1`, `100`, or `10⁻⁶` where that is shorter."""
+    if -3 <= exponent <= 4:
+        return f"{10.0**exponent:.{max(0, -exponent)}f}"
+    return "10" + str(exponent).translate(SUPERSCRIPTS)
+
+
+def megabytes(count: float) -> str:
+    """Bytes in a unit that keeps them short: `54 MB`, `1.2 GB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.{1 if count < 10 * size else 0}f} {unit}"
+    return f"{count:.0f} B"
+
+
+def done_of(done: float, total: float) -> str:
+    """Bytes of bytes in the unit of the total: `54 of 80 MB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if total >= size:
+            decimals = 1 if total < 10 * size else 0
+            return f"{done / size:.{decimals}f} of {total / size:.{decimals}f} {unit}"
+    return f"{done:.0f} of {total:.0f} B"
+
+
+def shape(rows: int, cols: int) -> str:
+    """`128×4096`."""
+    return f"{rows}×{cols}"

@@ -1,0 +1,204 @@
+"""Every key, once: the bindings, the footer, the help and the command palette are all made from this list."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.binding import Binding
+
+Owner = Literal["app", "explorer", "tree", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key and what it does. Keys that share a `footer` word stand together in the footer, under that word."""
+
+    owner: Owner
+    id: str
+    keys: str
+    """As Textual writes them, separated by commas."""
+    shown: str
+    """As a user reads them."""
+    action: str
+    title: str
+    """The command's name in the palette."""
+    tooltip: str
+    """What it does, as a sentence, for help and palette."""
+    footer: str = ""
+    """The word in the footer; without one the key is not shown there."""
+    priority: bool = False
+    """Whether it works wherever the focus is, even in a text field."""
+
+
+KEYS = (
+    Key("tree", "tree-up", "up,k", "↑ k", "up", "", "Move up."),
+    Key("tree", "tree-down", "down,j", "↓ j", "down", "", "Move down."),
+    Key("tree", "tree-collapse", "left,h", "← h", "collapse", "", "Collapse, or go to what holds this."),
+    Key("tree", "tree-expand", "right,l", "→ l", "expand", "", "Expand, or go to the first thing inside."),
+    Key("tree", "tree-toggle", "enter,space", "enter", "open_close", "", "Expand or collapse."),
+    Key("tree", "tree-page-up", "pageup", "pgup", "page(-1)", "", "Move up by a page."),
+    Key("tree", "tree-page-down", "pagedown", "pgdn", "page(1)", "", "Move down by a page."),
+    Key("tree", "tree-first", "home", "home", "end(-1)", "", "Move to the top."),
+    Key("tree", "tree-last", "end", "end", "end(1)", "", "Move to the bottom."),
+    Key("table", "table-up", "up,k", "↑ k", "up", "", "Move up a row."),
+    Key("table", "table-down", "down,j", "↓ j", "down", "", "Move down a row."),
+    Key("table", "table-left", "left,h", "← h", "left", "", "Scroll to earlier columns."),
+    Key("table", "table-right", "right,l", "→ l", "right", "", "Scroll to later columns."),
+    Key("table", "table-page-up", "pageup", "pgup", "page(-1)", "", "Move up by a page."),
+    Key("table", "table-page-down", "pagedown", "pgdn", "page(1)", "", "Move down by a page."),
+    Key("table", "table-first", "home", "home", "end(-1)", "", "Move to the first row."),
+    Key("table", "table-last", "end", "end", "end(1)", "", "Move to the last row."),
+    Key("table", "table-open", "enter", "enter", "open", "", "Open the row's matrix in the tree."),
+    Key("explorer", "goto", "g", "g", "goto", "Go to…", "Go to an address: 12, 12.5, 12.5.q, lm_head.", "go"),
+    Key(
+        "explorer",
+        "previous-layer",
+        "left_square_bracket",
+        "[",
+        "layer(-1)",
+        "Previous layer",
+        "Previous layer, same head and matrix.",
+        "layer",
+    ),
+    Key(
+        "explorer",
+        "next-layer",
+        "right_square_bracket",
+        "]",
+        "layer(1)",
+        "Next layer",
+        "Next layer, same head and matrix.",
+        "layer",
+    ),
+    Key(
+        "explorer",
+        "previous-head",
+        "left_curly_bracket",
+        "{",
+        "head(-1)",
+        "Previous head",
+        "Previous head, same layer and matrix.",
+        "head",
+    ),
+    Key(
+        "explorer",
+        "next-head",
+        "right_curly_bracket",
+        "}",
+        "head(1)",
+        "Next head",
+        "Next head, same layer and matrix.",
+        "head",
+    ),
+    Key("explorer", "show-q", "1", "1", "curve('q')", "Show or hide Q", "Show or hide the curve of Q.", "QKVO"),
+    Key("explorer", "show-k", "2", "2", "curve('k')", "Show or hide K", "Show or hide the curve of K.", "QKVO"),
+    Key("explorer", "show-v", "3", "3", "curve('v')", "Show or hide V", "Show or hide the curve of V.", "QKVO"),
+    Key("explorer", "show-o", "4", "4", "curve('o')", "Show or hide O", "Show or hide the curve of O.", "QKVO"),
+    Key("explorer", "log", "x", "x", "log", "Logarithmic or linear", "Logarithmic or linear axis.", "log"),
+    Key(
+        "explorer",
+        "curve",
+        "c",
+        "c",
+        "transform",
+        "σ, σ/σ₁ or energy",
+        "Next curve: σ, σ/σ₁ (compares shapes), cumulative energy.",
+        "curve",
+    ),
+    Key(
+        "explorer",
+        "export",
+        "e",
+        "e",
+        "export",
+        "Export CSV",
+        "Write this view as CSV into the current folder: a table and its spectra.",
+        "export",
+    ),
+    Key(
+        "explorer",
+        "copy",
+        "y",
+        "y",
+        "copy",
+        "Copy table",
+        "Copy the table to the clipboard of your terminal (OSC 52).",
+        "copy",
+    ),
+    Key("explorer", "tree", "t", "t", "tree", "Show or hide the tree", "Show or hide the tree.", "tree"),
+    Key("explorer", "again", "r", "r", "again", "Compute again", "Forget the stored result and compute again."),
+    Key(
+        "explorer",
+        "columns-left",
+        "less_than_sign,comma",
+        "<",
+        "columns(-1)",
+        "Earlier columns",
+        "Scroll the table to earlier columns.",
+        "columns",
+    ),
+    Key(
+        "explorer",
+        "columns-right",
+        "greater_than_sign,full_stop",
+        ">",
+        "columns(1)",
+        "Later columns",
+        "Scroll the table to later columns.",
+        "columns",
+    ),
+    Key("explorer", "focus", "tab,shift+tab", "tab", "other_pane", "", "Move between tree and table."),
+    Key("app", "help", "question_mark,f1", "?", "help", "Help", "Keys, and what each figure means.", "help"),
+    Key("app", "palette", "ctrl+p", "^p", "command_palette", "", "All commands, and the theme.", "commands"),
+    Key(
+        "app",
+        "quit",
+        "q",
+        "q",
+        "quit",
+        "Quit",
+        "Leave at once, whatever is running (also ctrl+c).",
+        "quit",
+    ),
+    Key("app", "quit-now", "ctrl+c,ctrl+q", "^c", "quit", "", "Leave at once, from anywhere.", priority=True),
+    Key("app", "suspend", "ctrl+z", "^z", "suspend_process", "", "Back to the shell; `fg` returns."),
+)
+
+
+def bindings(owner: Owner) -> list[Binding]:
+    """The bindings of one part of the screen."""
+    return [
+        Binding(
+            key.keys,
+            key.action,
+            key.title or key.tooltip,
+            key_display=key.shown,
+            priority=key.priority,
+            tooltip=key.tooltip,
+            id=key.id,
+        )
+        for key in KEYS
+        if key.owner == owner
+    ]
+
+
+def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]:
+    """What the footer says, the most useful first: keys as shown, their word, the keys themselves."""
+    groups: dict[str, list[Key]] = {}
+    for key in keys:
+        if key.footer:
+            groups.setdefault(key.footer, []).append(key)
+    words = sorted(groups, key=_FOOTER_ORDER.index)
+    return [(_joined(groups[word]), word, tuple(groups[word])) for word in words]
+
+
+_FOOTER_ORDER = [
+    *("quit", "help", "go", "layer", "head", "QKVO", "log"),
+    *("curve", "export", "copy", "tree", "columns", "commands"),
+]
+
+
+def _joined(keys: list[Key]) -> str:
+    """`[ ]` for a pair, `1-4` for a longer row."""
+    shown = [key.shown for key in keys]
+    return f"{shown[0]}-{shown[-1]}" if len(shown) > 2 else " ".join(shown)

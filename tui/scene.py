@@ -1,0 +1,141 @@
+"""What the right side shows for a node: which rows, which curves, and a card where there are none yet.
+
+Imported after the first frame: it brings numpy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from svdtui.engine.address import Address, Scope
+from svdtui.engine.metrics import DEFAULT_K
+from svdtui.engine.model import HEADS, Job, Model
+from svdtui.engine.session import Session, State
+from svdtui.engine.text import plural
+from svdtui.engine.views import Row, View, view, whole_view
+
+from .widgets.card import Card, card
+from .widgets.columns import Entry
+from .widgets.curves import Spectrum
+from .widgets.figures import facts
+from .widgets.outline import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything that the right side needs to draw a node."""
+
+    title: str
+    scope: Scope
+    view: View
+    entries: Sequence[Entry]
+    table_title: str
+    remarks: Sequence[str]
+    content: Card | Sequence[Spectrum] | None
+    """None where the table takes all the room."""
+
+
+def scene(node: Node, session: Session, k: int = DEFAULT_K) -> Scene:
+    """The scene of a node as far as its results are there."""
+    model, address = session.model, node.address
+    if node.kind == "whole":
+        seen = whole_view(model, address.layer, session.result, k=k)
+    else:
+        seen = view(model, address, session.result, k=k)
+    title = title_of(node, model)
+    if node.kind in ("matrix", "head"):
+        rows = {row.info.address: row for row in seen.rows}
+        infos = [model.info(address)] if node.kind == "matrix" else model.matrices(address)
+        entries = [Entry(info, rows.get(info.address)) for info in infos]
+        content: Card | list[Spectrum] | None = _spectra(seen.rows) or _card(node, session, seen)
+        words = facts(entries[0]) if node.kind == "matrix" else plural(len(entries), "matrix", "matrices")
+        return Scene(title, node.kind, seen, entries, words, _remarks(node, model, k), content)
+    entries = [Entry(row.info, row) for row in seen.rows]
+    content = None if entries else _card(node, session, seen)
+    return Scene(title, _table_scope(node, model), seen, entries, _so_far(title, seen), (), content)
+
+
+def title_of(node: Node, model: Model) -> str:
+    """`layer 12 · head 5 · K (KV head 1)`."""
+    address = node.address
+    parts = [f"layer {address.layer}"] if address.layer is not None else []
+    parts += [f"head {address.head}"] if address.head is not None else []
+    if address.matrix is not None:
+        info = model.info(address)
+        parts.append(info.label + (f" (KV head {info.kv_head})" if info.kv_head is not None else ""))
+    if node.kind == "whole":
+        parts.append("whole matrices")
+    return " · ".join(parts) or "all layers"
+
+
+def job_name(job: Job) -> str:
+    """A job in a user's words."""
+    if job.layer is None:
+        return job.kind
+    return f"layer {job.layer}" if job.kind == HEADS else f"layer {job.layer} {job.kind}"
+
+
+def _remarks(node: Node, model: Model, k: int) -> list[str]:
+    """What a reader of a head's table may wonder about."""
+    remarks = [f"{k}/n is the top-{k} of a flat spectrum."]
+    shared = model.heads // model.kv_heads if model.kv_heads else 1
+    if shared > 1 and node.address.head is not None:
+        group = node.address.head // shared
+        remarks.append(f"K and V are KV head {group}, shared by heads {group * shared} to {(group + 1) * shared - 1}.")
+    return remarks
+
+
+def _table_scope(node: Node, model: Model) -> Scope:
+    """Which of layer and head a table must name: those that its lines do not share."""
+    if node.kind == "model":
+        return "model"
+    return "layer" if node.kind == "layer" and model.heads else "head"
+
+
+def _so_far(title: str, seen: View) -> str:
+    total = len(seen.rows) + seen.missing
+    count = f"{len(seen.rows):,} of {total:,} matrices so far" if seen.missing else plural(total, "matrix", "matrices")
+    return f"{title} · {count}"
+
+
+def _spectra(rows: Sequence[Row]) -> list[Spectrum]:
+    return [
+        Spectrum(row.info.label, row.info.matrix if row.info.address.head is not None else "whole", row.spectrum)
+        for row in rows
+        if row.spectrum is not None
+    ]
+
+
+def _card(node: Node, session: Session, seen: View) -> Card:
+    """Why there is nothing to draw."""
+    model = session.model
+    problems = [row.problem for row in seen.rows if row.problem]
+    if problems and not seen.missing:
+        return Card("No spectrum", "bad", problems)
+    jobs = _jobs(node, model)
+    if not jobs:
+        return Card("No attention heads here", "dim", ["Whole matrices are further down in the tree."])
+    told = [model.heads_problem] if model.heads_problem else []
+    if node.kind in ("model", "whole") and not any(session.state(job) is State.FAILED for job in jobs):
+        what = "a layer, a head or a matrix" if model.heads else "a matrix"
+        return Card("Nothing computed yet", "dim", [*told, f"Select {what} in the tree, or press g to go to one."])
+    job = min(jobs, key=lambda job: _URGENCY.index(session.state(job)))
+    state = session.state(job)
+    progress = session.progress if session.progress and session.progress.job == job else None
+    found = card(job_name(job), state, progress, session.failure(job), _wait(session))
+    return Card(found.headline, found.ink, [*found.body, *told]) if told else found
+
+
+def _wait(session: Session) -> str:
+    """What a waiting job waits for."""
+    if not session.device:
+        return "The compute process is starting …"
+    return f"It comes after {job_name(session.progress.job)}." if session.progress else "It comes next."
+
+
+_URGENCY = [State.RUNNING, State.FAILED, State.WAITING, State.ABSENT, State.CACHED]
+
+
+def _jobs(node: Node, model: Model) -> tuple[Job, ...]:
+    if node.kind == "whole":
+        return tuple(info.job for info in model.matrices(Address(node.address.layer)))
+    return model.jobs(node.address)

@@ -1,0 +1,1 @@
+"""The screens: the explorer, and those that lie over it."""

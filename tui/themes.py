@@ -1,0 +1,65 @@
+"""Colours: a dark, a light and a 16-colour theme, and the four curve colours that any theme gets.
+
+The curve colours follow Okabe and Ito's palette, which stays apart under colour blindness, made lighter on dark and
+darker on light ground to a contrast of at least 4.5. A terminal with 16 colours, or none, gets the third theme: the
+terminal's own colours on the terminal's own ground, light or dark.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from textual.theme import BUILTIN_THEMES, Theme
+
+DARK = Theme(
+    name="svdtui-dark",
+    primary="#7aa2f7",
+    secondary="#7dcfff",
+    accent="#7aa2f7",
+    foreground="#d5d9e0",
+    background="#14161b",
+    surface="#1a1d23",
+    panel="#22262e",
+    success="#5fbf8f",
+    warning="#e6b455",
+    error="#f2777a",
+    dark=True,
+)
+
+LIGHT = Theme(
+    name="svdtui-light",
+    primary="#1f5fbf",
+    secondary="#0f6f8f",
+    accent="#1f5fbf",
+    foreground="#1d2128",
+    background="#fbfbf9",
+    surface="#f3f3f0",
+    panel="#e8e8e4",
+    success="#1a7f4b",
+    warning="#8f5a00",
+    error="#b3261e",
+    dark=False,
+)
+
+PLAIN = replace(BUILTIN_THEMES["ansi-dark"], name="svdtui-16", accent="ansi_cyan")
+
+_CURVES_DARK = {"curve-q": "#f0a53c", "curve-k": "#5ab4f0", "curve-v": "#38c793", "curve-o": "#e48bc0"}
+_CURVES_LIGHT = {"curve-q": "#a85400", "curve-k": "#0a5cab", "curve-v": "#00704d", "curve-o": "#a03078"}
+_CURVES_ANSI = {
+    "curve-q": "ansi_red",
+    "curve-k": "ansi_cyan",
+    "curve-v": "ansi_green",
+    "curve-o": "ansi_magenta",
+}
+
+
+def curve_colours(theme: Theme) -> dict[str, str]:
+    """The variables `curve-q`, `-k`, `-v`, `-o` that are readable on the ground of `theme`."""
+    if theme.ansi:
+        return _CURVES_ANSI
+    return _CURVES_DARK if theme.dark else _CURVES_LIGHT
+
+
+def ground_of_terminal(environ: Mapping[str, str]) -> str:
+    """The name of the theme for the terminal's ground, as far as `COLORFGBG` tells it; dark where it does not."""
+    background = environ.get("COLORFGBG", "").rpartition(";")[2]
+    return LIGHT.name if background in ("7", "15") else DARK.name

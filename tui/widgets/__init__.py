@@ -1,0 +1,1 @@
+"""The parts of the explorer's screen, and the pure functions that lay them out."""

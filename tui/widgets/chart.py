@@ -1,0 +1,116 @@
+"""A chart as lines of text: axis labels, braille curves, and a label at the end of each curve."""
+
+from collections.abc import Sequence
+
+from .axes import index_ticks, linear_ticks, log_ticks
+from .curves import Curve, limits
+from .painted import Line, Span
+from .raster import dot_column, dot_row, draw
+
+MIN_WIDTH, MIN_HEIGHT = 24, 4
+"""The smallest chart that says something."""
+
+
+def chart(curves: Sequence[Curve], width: int, height: int, *, log: bool, letters: bool) -> list[Line]:
+    """`height` lines: the canvas, then the x axis with its labels on it.
+
+    `letters` writes each curve's label on the curve as well, for screens without colour.
+    """
+    if width < MIN_WIDTH or height < MIN_HEIGHT or not curves:
+        return []
+    x, y = limits(curves, log)
+    rows = height - 1
+    ticks = log_ticks(*y, max(2, rows // 2)) if log else linear_ticks(*y, max(2, rows // 3))
+    labels = _thinned({dot_row(at, y, rows): label for at, label in reversed(ticks)})
+    gutter = max((len(label) for label in labels.values()), default=0) + 1
+    names = [curve.label for curve in curves if len(curves) > 1]
+    margin = max((len(name) for name in names), default=0) + 1
+    columns = width - gutter - 1 - margin
+    canvas = draw(curves, x, y, columns, rows)
+    if letters and len(curves) > 1:
+        _write_letters(canvas, curves, x, y)
+    ends = spread([dot_row(float(curve.y[-1]), y, rows) for curve in curves], [float(c.y[-1]) for c in curves], rows)
+    end_labels: dict[int, Span] = {}
+    if names:
+        end_labels = {row: (" " + curve.label, curve.ink) for row, curve in zip(ends, curves, strict=True)}
+    lines: list[Line] = []
+    for row in range(rows):
+        label = labels.get(row)
+        axis = (f"{label or '':>{gutter - 1}} {'┤' if label else '│'}", "dim")
+        lines.append([axis, *canvas[row], end_labels.get(row, ("", ""))])
+    lines.append(
+        [(" " * gutter + "└" + _index_axis(max(int(curve.x[-1]) for curve in curves), columns, x) + " i", "dim")]
+    )
+    return lines
+
+
+def _thinned(labels: dict[int, str]) -> dict[int, str]:
+    """Labels of which no two are on adjacent rows."""
+    kept: dict[int, str] = {}
+    for row in sorted(labels):
+        if row - 1 not in kept:
+            kept[row] = labels[row]
+    return kept
+
+
+def spread(rows: Sequence[int], heights: Sequence[float], count: int) -> list[int]:
+    """Rows for labels that want to be at `rows`, each its own, in the order of the curves' `heights`, highest first.
+
+    Labels that collide are moved apart by as little as possible, and stay within `count` rows when there is room.
+    """
+    order = sorted(range(len(rows)), key=lambda i: -heights[i])
+    placed: list[tuple[float, list[int]]] = []  # (centre, members) of blocks of labels that touch
+    for i in order:
+        centre, members = float(rows[i]), [i]
+        while placed:
+            above, others = placed[-1]
+            if above + len(others) / 2 <= centre - len(members) / 2 + 1e-9:
+                break
+            placed.pop()
+            together = len(others) + len(members)
+            centre = (above * len(others) + centre * len(members)) / together
+            members = others + members
+        half = len(members) / 2
+        placed.append((max(half - 0.5, min(centre, count - half - 0.5)), members))
+    result = [0] * len(rows)
+    below = 0
+    for centre, members in placed:
+        start = max(below, round(centre - (len(members) - 1) / 2 - 1e-6))
+        start = min(start, max(below, count - len(members)))
+        for offset, i in enumerate(members):
+            result[i] = start + offset
+        below = start + len(members)
+    return result
+
+
+def _index_axis(last: int, columns: int, x: tuple[float, float]) -> str:
+    """The x axis as a line with the indices written into it, as in ` 1 ──── 32 ──── 64 `."""
+    axis = ["─"] * columns
+    taken = -1
+    ticks = index_ticks(last, max(2, columns // 12))
+    for at in [ticks[0], ticks[-1], *ticks[1:-1]]:
+        text = f" {at} "
+        start = max(0, min(dot_column(float(at), x, columns) - len(text) // 2, columns - len(text)))
+        if at != ticks[-1] and start <= taken:
+            continue
+        if all(cell == "─" for cell in axis[start : start + len(text)]):
+            axis[start : start + len(text)] = text
+    return "".join(axis)
+
+
+def _write_letters(
+    canvas: list[list[Span]], curves: Sequence[Curve], x: tuple[float, float], y: tuple[float, float]
+) -> None:
+    """Put each curve's label on the curve at a few places, each curve at its own columns."""
+    columns = sum(len(text) for text, _ in canvas[0])
+    for number, curve in enumerate(curves):
+        for part in range(1, 8, 2):
+            at = int((part + number / len(curves)) / 8 * (len(curve.x) - 1))
+            row, column = dot_row(float(curve.y[at]), y, len(canvas)), dot_column(float(curve.x[at]), x, columns)
+            canvas[row] = _replaced(canvas[row], column, curve.label[0], curve.ink)
+
+
+def _replaced(line: list[Span], column: int, letter: str, ink: str) -> list[Span]:
+    cells = [(char, span_ink) for text, span_ink in line for char in text]
+    cells[column : column + 1] = [(letter, ink)]
+    return list(cells)

@@ -1,0 +1,121 @@
+"""The three lines around the panes: what is open, what is going on, and which keys there are."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.timer import Timer
+
+from svdtui.engine.model import Model
+from svdtui.engine.text import plural, printable
+
+from ..keys import Key, footer
+from .painted import Line, Painted, Span, clipped
+
+FLASH = 3.0
+"""Seconds that an answer to a key stays."""
+
+
+class HeaderLine(Painted):
+    """`svdtui  meta-llama/… @ e5e23bb   32 layers · 32 heads · 8 KV · bf16   cpu`."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"ink--dim", "ink--strong", "ink--warn"}
+
+    def __init__(self, model: Model) -> None:
+        super().__init__("header")
+        self._model = model
+        self._device = ""
+
+    def set_device(self, device: str) -> None:
+        """Say what computes."""
+        self._device = device
+        self.repaint()
+
+    def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
+        """The line; the name gives way first, then the revision."""
+        model = self._model
+        facts = [plural(len(model.layers), "layer")]
+        if model.heads:
+            facts += [plural(model.heads, "head"), f"{model.kv_heads} KV"]
+        else:
+            facts.append("heads unknown")
+        facts += [printable(model.dtype)]
+        right = " · ".join(filter(None, facts)) + (f" │ {printable(self._device)}" if self._device else "")
+        right = clipped(right, width - 12)
+        room = width - cell_len(right) - 12
+        revision = f" @ {printable(model.revision)[:7]}" if model.revision else ""
+        name = clipped(printable(model.name), room - len(revision) if room - len(revision) > 10 else room)
+        if cell_len(name) + len(revision) > room:
+            revision = ""
+        pad = " " * max(0, room - cell_len(name) - len(revision) + 1)
+        yield [(" svdtui ", "dim"), (f" {name}", "strong"), (revision, "dim"), (pad, ""), (f"{right} ", "dim")]
+
+
+class StatusLine(Painted):
+    """What is being read at the left, how much is ready at the right; now and then an answer to a key."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"ink--dim", "ink--busy", "ink--warn", "ink--bad"}
+
+    def __init__(self) -> None:
+        super().__init__("status")
+        self._left: Span = ("", "")
+        self._right = ""
+        self._answer = ""
+        self._timer: Timer | None = None
+
+    def show(self, left: Span, right: str) -> None:
+        """Say what is going on."""
+        self._left, self._right = left, right
+        self.repaint()
+
+    def flash(self, answer: str) -> None:
+        """Answer a key with a short sentence that goes away by itself."""
+        if self._timer:
+            self._timer.stop()
+        self._answer = answer
+        self._timer = self.set_timer(FLASH, self._forget)
+        self.repaint()
+
+    def _forget(self) -> None:
+        self._answer = ""
+        self.repaint()
+
+    def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
+        """The line; the left part gives way."""
+        text, ink = (self._answer, "") if self._answer else self._left
+        room = max(0, width - cell_len(self._right) - 4)
+        text = clipped(printable(text), room)
+        yield [(" ", ""), (text, ink), (" " * (room - cell_len(text) + 2), ""), (self._right, "dim"), (" ", "")]
+
+
+class KeyBar(Painted):
+    """The footer: as many keys as fit, the most useful first. A click does what the key does."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"ink--dim", "ink--key"}
+
+    def __init__(self) -> None:
+        super().__init__("keys")
+        self._places: list[tuple[int, int, tuple[Key, ...]]] = []
+
+    def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
+        """The line."""
+        spans: list[Span] = []
+        self._places = []
+        at = 1
+        for shown, word, keys in footer():
+            cells = len(shown) + 1 + len(word)
+            if at + cells > width:
+                break
+            self._places.append((at, at + cells, keys))
+            spans += [(" " if at == 1 else "  ", ""), (shown, "key"), (f" {word}", "dim")]
+            at += cells + 2
+        yield spans
+
+    async def on_click(self, event: events.Click) -> None:
+        """Do what the key under the pointer does; of a pair, the half that was hit."""
+        for start, end, keys in self._places:
+            if start <= event.x < end:
+                key = keys[min(len(keys) - 1, (event.x - start) // 2)]
+                target = "app" if key.owner == "app" else "screen"
+                await self.run_action(f"{target}.{key.action}")

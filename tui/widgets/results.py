@@ -1,0 +1,138 @@
+"""The right side of the screen: curves above, figures below, in one widget.
+
+One, because Textual sends the whole of a widget, twice, whenever its size changes; here the border between curves and
+table moves without that.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.message import Message
+
+from svdtui.engine.address import Address
+
+from ..keys import bindings
+from .painted import Line, Painted
+from .stage import Look, Stage
+from .table import Table
+
+if TYPE_CHECKING:
+    from ..scene import Scene
+
+TABLE_LINES = 9
+"""Lines of the lower part while there are curves above it: all figures of a matrix, or four lines and remarks."""
+
+
+class Results(Painted, can_focus=True):
+    """Shows a scene. Keys move through its table while it has the focus."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *("ink--dim", "ink--strong", "ink--busy", "ink--bad", "ink--warn", "ink--cursor"),
+        *("ink--q", "ink--k", "ink--v", "ink--o", "ink--whole"),
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("table")]
+
+    class Opened(Message):
+        """The user asked for the matrix of a line."""
+
+        def __init__(self, address: Address) -> None:
+            super().__init__()
+            self.address = address
+
+    def __init__(self, k: int) -> None:
+        super().__init__("results")
+        self._stage = Stage()
+        self._table = Table(k)
+        self._table_only = False
+
+    @property
+    def has_table(self) -> bool:
+        """Whether there are lines to move through."""
+        return self._table.has_cursor
+
+    def show(self, scene: "Scene", look: Look) -> None:
+        """Show another scene, or the same in another way."""
+        self._table_only = scene.content is None
+        if scene.content is not None:
+            self._stage.show(scene.title, scene.content, look, letters=self.app.no_color)
+        self._table.show(scene.scope, scene.table_title, scene.entries, remarks=scene.remarks, hidden=look.hidden)
+        self.repaint()
+
+    def paint(self, width: int, height: int) -> Iterator[Line]:
+        """Curves and figures, or figures alone; a blank column on the left keeps them off the border."""
+        split = self._split(height)
+        inner = max(0, width - 1)
+        upper = self._stage.lines(inner, split) if split else []
+        yield from ([(" ", ""), *line] for line in upper[:split])
+        yield from ([] for _ in range(split - len(upper)))
+        for line in self._table.lines(inner, height - split, focused=self.has_focus):
+            yield [(" ", ""), *line]
+
+    def _split(self, height: int) -> int:
+        """The line on which the table begins."""
+        if self._table_only:
+            return 0
+        return height if self._table.is_empty else max(0, height - TABLE_LINES)
+
+    def _change(self, change: Callable[[], None]) -> None:
+        change()
+        self.repaint()
+
+    def scroll_columns(self, step: int) -> None:
+        """Move the columns with figures."""
+        self._change(lambda: self._table.scroll_columns(step))
+
+    def action_up(self) -> None:
+        """A line up."""
+        self._change(lambda: self._table.move(-1))
+
+    def action_down(self) -> None:
+        """A line down."""
+        self._change(lambda: self._table.move(1))
+
+    def action_page(self, direction: int) -> None:
+        """A page up or down."""
+        self._change(lambda: self._table.page(direction))
+
+    def action_end(self, direction: int) -> None:
+        """The first or the last line."""
+        self._change(lambda: self._table.end(direction))
+
+    def action_left(self) -> None:
+        """Earlier columns."""
+        self.scroll_columns(-1)
+
+    def action_right(self) -> None:
+        """Later columns."""
+        self.scroll_columns(1)
+
+    def action_open(self) -> None:
+        """Show the matrix of the line under the cursor."""
+        if self._table.has_cursor and self._table.address is not None:
+            self.post_message(self.Opened(self._table.address))
+
+    def on_focus(self) -> None:
+        """The cursor shows only while keys go here."""
+        self.repaint()
+
+    def on_blur(self) -> None:
+        """The cursor shows only while keys go here."""
+        self.repaint()
+
+    def on_click(self, event: events.Click) -> None:
+        """A click selects a line; twice, it opens it."""
+        index = self._table.index_at(event.y - self._split(self.size.height))
+        if index is not None:
+            self._change(lambda: self._table.move_to(index))
+            if event.chain == 2:
+                self.action_open()
+
+    def on_mouse_scroll_down(self) -> None:
+        """The wheel moves the cursor."""
+        self._change(lambda: self._table.move(3))
+
+    def on_mouse_scroll_up(self) -> None:
+        """The wheel moves the cursor."""
+        self._change(lambda: self._table.move(-3))

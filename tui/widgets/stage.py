@@ -1,0 +1,88 @@
+"""The upper right of the screen: the spectra of the selection, or a card that says why there are none."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .card import Card, card_lines
+from .painted import Line, clipped
+
+if TYPE_CHECKING:
+    from .curves import Spectrum, Transform
+
+REMARK_ROWS = 1
+"""Lines below the chart for what it leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How curves are drawn: what is plotted, on which axis, and which matrices are hidden."""
+
+    transform: "Transform" = "sigma"
+    log: bool = True
+    hidden: frozenset[str] = frozenset()
+
+    def toggled(self, matrix: str) -> "Look":
+        """With one matrix hidden that was shown, or the other way round."""
+        return replace(self, hidden=self.hidden ^ {matrix})
+
+
+class Stage:
+    """Draws curves with plotext once there are any, a card until then."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._look = Look()
+        self._letters = False
+        self._content: Card | Sequence[Spectrum] = Card("", "", [])
+        self._drawn: tuple[tuple[int, int], list[Line]] | None = None
+
+    def show(self, title: str, content: "Card | Sequence[Spectrum]", look: Look, *, letters: bool) -> None:
+        """Show spectra or a card. `letters` writes labels on the curves, for a screen without colour."""
+        self._title, self._content, self._look, self._letters = title, content, look, letters
+        self._drawn = None
+
+    def lines(self, width: int, height: int) -> Sequence[Line]:
+        """A title line, then the chart or the card; drawn once for each size."""
+        if self._drawn is None or self._drawn[0] != (width, height):
+            self._drawn = (width, height), list(self._lines(width, height))
+        return self._drawn[1]
+
+    def _lines(self, width: int, height: int) -> Iterator[Line]:
+        if isinstance(self._content, Card):
+            yield self._heading(width, "")
+            yield from card_lines(self._content, width, height - 1)
+        else:
+            yield from self._chart(self._content, width, height)
+
+    def _chart(self, spectra: "Sequence[Spectrum]", width: int, height: int) -> Iterator[Line]:
+        from .chart import chart
+        from .curves import TRANSFORMS, is_logarithmic, trace
+
+        look = self._look
+        log = is_logarithmic(look.transform, look.log)
+        out = look.hidden if len(spectra) > 1 else frozenset()
+        shown = [spectrum for spectrum in spectra if spectrum.ink not in out]
+        curves, remarks = trace(shown, look.transform, look.log)
+        left_out = bool(remarks)
+        hidden = [spectrum.label for spectrum in spectra if spectrum.ink in out]
+        if hidden:
+            remarks.append(f"{' '.join(hidden)} hidden")
+        rows = height - 1 - (REMARK_ROWS if remarks else 0)
+        letters = self._letters or look.transform == "energy"
+        lines = chart(curves, width, rows, log=log, letters=letters)
+        yield self._heading(width, f"{TRANSFORMS[look.transform]} · {'log' if log else 'linear'}")
+        if lines:
+            yield from lines
+        else:
+            yield from card_lines(Card("Nothing to draw", "dim", []), width, rows)
+            yield from [[] for _ in range(max(0, rows - 2 - (rows - 2) // 3))]
+        if remarks:
+            yield [(clipped(" · ".join(remarks), width), "warn" if left_out else "dim")]
+
+    def _heading(self, width: int, right: str) -> Line:
+        """`─ layer 0 · head 0 ─────────────── σ · log ─`."""
+        right = f" {right} ─" if right else ""
+        left = clipped(self._title, max(0, width - len(right) - 5))
+        rule = "─" * max(0, width - len(left) - len(right) - 3)
+        return [("─ ", "dim"), (left, "strong"), (f" {rule}{right}", "dim")]
