@@ -41,10 +41,10 @@ class Cpu:
     def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
         """The spectra of every slice of `tensors`, which `done` counts one by one, from any thread.
 
-        The slices of one tensor are solved while the next is read.
+        The slices of one tensor are solved while the next is read, the smallest tensor first.
         """
         pieces = reader.reserve([tensor.ref.nbytes for tensor in tensors])
-        futures: list[list[Future[Solved]]] = []
+        futures: dict[str, list[Future[Solved]]] = {}
         lock = threading.Lock()
 
         def solve(weights: torch.Tensor) -> Solved:
@@ -55,18 +55,17 @@ class Cpu:
 
         with self._blas.limit(limits=1, user_api="blas"):
             try:
-                for tensor, piece in zip(tensors, pieces, strict=True):
+                for tensor, piece in sorted(zip(tensors, pieces, strict=True), key=lambda pair: pair[0].ref.nbytes):
                     weights = reader.read(tensor.ref, piece)
                     slices = weights.chunk(tensor.count, 0 if tensor.side == "rows" else 1)
-                    futures.append([self._pool.submit(solve, each) for each in slices])
-                solved = [[future.result() for future in row] for row in futures]
+                    futures[tensor.matrix] = [self._pool.submit(solve, each) for each in slices]
+                solved = {matrix: [future.result() for future in row] for matrix, row in futures.items()}
             finally:  # the threads must be done with the buffer and the BLAS limit
-                for future in (future for row in futures for future in row):
+                for future in (future for row in futures.values() for future in row):
                     if not future.cancel():
                         future.exception()
         return {
-            tensor.matrix: matrix_result(row, min(tensor.rows, tensor.cols))
-            for tensor, row in zip(tensors, solved, strict=True)
+            tensor.matrix: matrix_result(solved[tensor.matrix], min(tensor.rows, tensor.cols)) for tensor in tensors
         }
 
     def _solve_slice(self, weights: torch.Tensor) -> Solved:
@@ -83,7 +82,7 @@ class Cpu:
 
     def solve_whole(self, tensor: SlicedTensor, reader: TensorReader, done: Done) -> MatrixResult:
         """The spectrum of a whole tensor."""
-        whole = WholeMatrix(tensor.ref, reader, self._pool, self._threads)
+        whole = WholeMatrix(tensor.ref, reader, self._pool, self._threads, self._blas)
         try:
             solved: Solved = (whole.solve(self._solver), 0)
         except NonFiniteError:

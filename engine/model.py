@@ -10,7 +10,7 @@ from .architectures import Placement, find_architecture
 from .checkpoint import Checkpoint, TensorRef
 from .errors import AddressError, ModelNotFoundError
 from .layout import HeadCounts, HeadMatrix, Side, head_counts
-from .text import printable
+from .text import printable, shortened
 
 HEADS = "heads"
 """The kind of job that computes all attention heads of a layer."""
@@ -366,9 +366,9 @@ def _shown_dtype(ref: TensorRef) -> str:
 
 def tensor_problem(ref: TensorRef) -> str | None:
     """Why a tensor has no spectrum, as a sentence, or None."""
-    name = printable(ref.name)
+    name = shortened(printable(ref.name), 400)
     if ref.dtype not in DTYPES:
         return f"{name} has the dtype {ref.dtype}; spectra are computed of {', '.join(DTYPES)}."
     if len(ref.shape) != 2:
-        return f"{name} has the shape {list(ref.shape)}, not rows × columns."
+        return f"{name} has the shape {shortened(str(list(ref.shape)), 100)}, not rows × columns."
     return None if all(ref.shape) else f"{name} is empty: {ref.shape[0]} × {ref.shape[1]}."

@@ -8,12 +8,14 @@ restricted to that subspace (Rayleigh-Ritz) replace them. What the Gram matrix s
 or an fp64 SVD decides.
 """
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 
 from .checkpoint import TensorRef
 from .eigenvalues import symmetric_eigenvalues
@@ -37,6 +39,15 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 128 * 2**20
 """fp64 bytes of the largest block that is in memory at once."""
 
+_TILE = 512
+"""Order of the Gram matrix's tiles: large enough for the BLAS, and enough of them for many threads."""
+
+_FREE_SHARE = 0.8
+"""Share of the processor's time that the Gram matrix must have got for the eigenvalues to use several threads.
+
+The threads of a BLAS wait by spinning; where other programs use the processor, two of them were seen to take thirty
+times as long as one."""
+
 _REFINE_LIMIT = 1e6
 """σ₁/σₙ up to which the small end is refined; beyond it the Gram matrix says too little to agree with."""
 
@@ -53,8 +64,16 @@ _GRAM_ERROR = 1e-12
 class WholeMatrix:
     """A tensor, (rows, cols), seen as blocks of its long side: arrays (block, short)."""
 
-    def __init__(self, ref: TensorRef, reader: TensorReader, pool: ThreadPoolExecutor, threads: int) -> None:
+    def __init__(
+        self,
+        ref: TensorRef,
+        reader: TensorReader,
+        pool: ThreadPoolExecutor,
+        threads: int,
+        blas: ThreadpoolController,
+    ) -> None:
         self._ref = ref
+        self._blas = blas
         self._reader = reader
         self._pool = pool
         self._threads = threads
@@ -125,23 +144,31 @@ class WholeMatrix:
 
     def _sigma_by_gram(self) -> "Array | None":
         """From the eigenvalues of Σ blockᵀ block, (short, short), refined where needed; None when that cannot be."""
+        wall, busy = time.perf_counter(), time.process_time()
         gram = self._gram()
         if not np.isfinite(gram.diagonal()).all():
             raise NonFiniteError
-        sigma = sigma_of_eigenvalues(symmetric_eigenvalues(gram))
-        return sigma if is_accurate(sigma) else self._refine(gram, sigma)
+        used = (time.process_time() - busy) / (time.perf_counter() - wall)
+        threads = self._threads if used > _FREE_SHARE * self._threads else 1
+        with self._blas.limit(limits=threads, user_api="blas"):
+            sigma = sigma_of_eigenvalues(symmetric_eigenvalues(gram))
+            return sigma if is_accurate(sigma) else self._refine(gram, sigma)
 
     def _gram(self) -> "Array":
-        gram: Array | None = None
-        product: Array | None = None
-        with np.errstate(invalid="ignore"):  # infinite weights: the diagonal tells
-            for block in self._blocks():
-                if gram is None:
-                    gram = block.T @ block
-                else:
-                    product = np.matmul(block.T, block, out=product)
-                    gram += product
-        assert gram is not None
+        """Tiles of one triangle, side by side in the pool with one BLAS thread each, then mirrored."""
+        gram = np.zeros((self._short, self._short))
+        edges = range(0, self._short, _TILE)
+        tiles = [(slice(i, i + _TILE), slice(j, j + _TILE)) for i in edges for j in edges if j >= i]
+        for block in self._blocks():
+
+            def add(tile: tuple[slice, slice], block: "Array" = block) -> None:
+                with np.errstate(invalid="ignore"):  # infinite weights: the diagonal tells
+                    gram[tile] += block[:, tile[0]].T @ block[:, tile[1]]
+
+            with self._blas.limit(limits=1, user_api="blas"):
+                list(self._pool.map(add, tiles))
+        for rows, columns in tiles:
+            gram[columns, rows] = gram[rows, columns].T
         return gram
 
     def _refine(self, gram: "Array", sigma: "Array") -> "Array | None":
