@@ -1,6 +1,6 @@
 """Make the README's picture: the screen on the demo model, as SVG.
 
-    .venv/bin/python tools/picture.py docs/demo.svg
+.venv/bin/python tools/picture.py docs/demo.svg
 """
 
 import argparse
@@ -15,8 +15,8 @@ from svdtui.tui.places import Places
 SIZE = (120, 36)
 
 
-async def take(target: Path, at: Address) -> None:
-    """Open the demo at a place, wait until its figures are there, and save what is on screen."""
+async def take(at: Address) -> str:
+    """Open the demo at a place, wait until its figures are there, and return what is on screen as SVG."""
     with tempfile.TemporaryDirectory() as scratch:
         app = SvdtuiApp(
             open_model(demo_path()), at, cache_dir=Path(scratch), places=Places(Path(scratch) / "places.json")
@@ -27,17 +27,18 @@ async def take(target: Path, at: Address) -> None:
                 while app.session is None or app.session.cached < 3 or view(app.model, at, app.session.result).missing:
                     await pilot.pause(0.1)
             await pilot.pause(0.5)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(app.export_screenshot(title="svdtui --demo"), encoding="utf-8")
+            return app.export_screenshot(title="svdtui --demo")
 
 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--at", type=Address.parse, default=Address(0, 3), help="the place to show (default: 0.3)")
+    parser.add_argument(
+        "--at", type=Address.parse, default=Address(3, 2), help="the place to show, not the first layer (default: 3.2)"
+    )
     options = parser.parse_args()
-    asyncio.run(take(options.target, options.at))
+    options.target.write_text(asyncio.run(take(options.at)), encoding="utf-8")
 
 
 if __name__ == "__main__":

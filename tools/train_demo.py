@@ -1,4 +1,3 @@
-# ruff: noqa: T201 -- what this script prints is its report
 """Train the small language model that `svdtui --demo` opens.
 
     python tools/train_demo.py            # about 20 minutes on two cores, overwrites engine/demo
@@ -144,7 +143,7 @@ def train(model: LlamaForCausalLM, text: Tensor, options: argparse.Namespace) ->
         starts = torch.randint(len(text) - CONTEXT, (options.batch,), generator=sampler)
         with torch.autocast("cpu", torch.bfloat16):
             loss = next_byte_loss(model, windows_at(text, starts))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

@@ -1,0 +1,87 @@
+"""The Python API, as the README shows it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from svdtui.engine import Address, AddressError, Analysis, DeviceError, TensorError, demo_path, open_model
+
+from .checkpoints import Checkpoint, write_checkpoint
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Checkpoint:
+    return write_checkpoint(tmp_path / "m")
+
+
+def test_a_spectrum_and_its_metrics(made: Checkpoint, tmp_path: Path) -> None:
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        sigma = analysis.spectrum("1.3.k")
+        truth = np.linalg.svd(np.asarray(made.head_slice(1, 3, "k").numpy(), dtype=np.float64), compute_uv=False)
+        assert sigma == pytest.approx(truth, rel=1e-9)
+        metrics = analysis.metrics("1.3.k")
+        assert metrics.sigma_first == sigma[0]
+        assert metrics.top_ratio == pytest.approx(sigma[:10].sum() / sigma.sum())
+        assert len(analysis.view("1").rows) == 4 * 4
+        assert len(analysis.view().rows) == 2 * 4 * 4
+        assert [info.label for info in analysis.matrices("0.1")] == ["Q", "K", "V", "O"]
+        whole = made.tensors["model.layers.0.mlp.gate_proj.weight"].double()
+        assert analysis.spectrum("0.gate_proj")[0] == pytest.approx(float(torch.linalg.matrix_norm(whole, 2)))
+
+
+def test_a_spectrum_given_out_is_the_callers_own(made: Checkpoint, tmp_path: Path) -> None:
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        analysis.spectrum("0.0.q")[:] = 0
+        assert analysis.spectrum("0.0.q")[0] > 0
+
+
+def test_results_come_from_the_cache_without_reading_weights(made: Checkpoint, tmp_path: Path) -> None:
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        first = analysis.spectrum("0.0.q")
+    model = open_model(made.folder)
+    made.files[0].unlink()
+    with Analysis(model, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        assert np.array_equal(analysis.spectrum("0.0.q"), first)
+
+
+@pytest.mark.parametrize("address", ["9.0.q", "0.9.q", "0.0.x", "0.x_proj", "", "0", "0.1", "zero", "0.0.q.q", "-1"])
+def test_what_is_no_matrix_is_refused(made: Checkpoint, tmp_path: Path, address: str) -> None:
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache") as analysis, pytest.raises(AddressError):
+        analysis.spectrum(address)
+
+
+def test_a_faulty_matrix_raises_with_tensor_and_count(tmp_path: Path) -> None:
+    name = "model.layers.0.self_attn.v_proj.weight"
+    weight = torch.ones(32, 64)
+    weight[0, :3] = torch.nan
+    made = write_checkpoint(tmp_path / "m", overrides={name: weight})
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        with pytest.raises(TensorError, match=rf"{name}: 3 of the 1,024 values of V in head 1"):
+            analysis.spectrum("0.1.v")
+        assert analysis.metrics("0.2.v").sigma_first is not None
+
+
+def test_a_device_that_is_not_there(made: Checkpoint, tmp_path: Path) -> None:
+    with (
+        Analysis(made.folder, device="cuda:99", cache_dir=tmp_path / "cache") as analysis,
+        pytest.raises(DeviceError, match=r"(?i)cuda"),
+    ):
+        analysis.spectrum("0.0.q")
+
+
+def test_mps_computes_on_the_cpu_and_says_so(made: Checkpoint, tmp_path: Path) -> None:
+    with Analysis(made.folder, device="mps", cache_dir=tmp_path / "cache") as analysis:
+        analysis.spectrum("0.0.q")
+        assert "fp64" in analysis.notice
+
+
+def test_the_demo_has_the_shape_that_it_claims() -> None:
+    model = open_model(demo_path())
+    assert len(model.layers) >= 6
+    assert model.heads >= 6
+    assert model.kv_heads == 2
+    assert model.dtype == "bf16"
+    assert sum(file.size for file in model.checkpoint.source.files().values()) < 5 * 10**6
+    assert model.info(Address(0, 5, "k")).kv_head == 1
