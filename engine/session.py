@@ -7,11 +7,6 @@ job is tried once more in a new one; failing twice, it stays failed until the us
 
 import asyncio
 import base64
-import contextlib
-import json
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +14,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from .address import Address
 from .model import HEADS, Job, Model
+from .process import WorkerProcess, log_path
 from .results import JobResult
 from .spectrum import Solver
 from .store import Store
@@ -93,9 +87,6 @@ Event = StateChanged | Progressed | Noticed | DeviceKnown
 _PATIENCE = 1.0
 """Seconds that a running job may go on after it is no longer wanted, while a wanted one waits."""
 
-_LINE_LIMIT = 2**26
-"""Bytes of the longest line from the worker: a result that could not be stored comes in one."""
-
 
 class Session:
     """The results of one model: cached, running, waiting or absent. Belongs to one event loop.
@@ -131,11 +122,12 @@ class Session:
         self._guessed: list[Job] = []
         self._running: Job | None = None
         self._since = 0.0
-        self._process: asyncio.subprocess.Process | None = None
+        self._worker: WorkerProcess | None = None
         self._ready = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._starts_failed = 0
+        self._broken: Failure | None = None
 
     # what the screen asks ------------------------------------------------------------------------
 
@@ -181,7 +173,7 @@ class Session:
                 self._on_disk.discard(job)
                 self.store.forget(job)
                 self._changed(job)
-        self._starts_failed = 0
+        self._starts_failed, self._broken = 0, None
         self.want(address)
 
     def state(self, job: Job) -> State:
@@ -242,8 +234,11 @@ class Session:
             return
         if not (self._demanded or self._guessed):
             return
-        if self._process is None:
-            if not self._tasks and self._starts_failed < 2:
+        if self._broken is not None:
+            self._fail(None, self._broken)
+            return
+        if self._worker is None:
+            if not self._tasks:
                 self._spawn(self._run_worker())
             return
         if not self._ready:
@@ -252,7 +247,7 @@ class Session:
         job = queue.pop(0)
         self._running, self._since = job, time.monotonic()
         self.progress = None
-        self._send({"job": str(job)})
+        self._worker.send({"job": str(job)})
         self._changed(job)
 
     def _maybe_cancel(self) -> None:
@@ -261,7 +256,7 @@ class Session:
         if running is None or not self._demanded or running in self._focus:
             return
         if running.kind != HEADS or time.monotonic() - self._since > _PATIENCE:
-            self._running = None
+            self._finish(running)
             self._kill()
             self._changed(running)
         else:
@@ -283,23 +278,7 @@ class Session:
 
     async def _run_worker(self) -> None:
         """One worker's life, from its start to its end."""
-        with contextlib.ExitStack() as stack:
-            log = stack.enter_context(_open_log())
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "svdtui.engine.worker",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                limit=_LINE_LIMIT,
-            )
-        self._process, self._ready = process, False
-        if self._stopped:
-            self._kill()
-            return
-        self._send(
+        worker = self._worker = await WorkerProcess.start(
             {
                 "location": self.model.location,
                 "key": self.model.key,
@@ -308,18 +287,15 @@ class Session:
                 "cache_dir": str(self.store.root),
             }
         )
-        assert process.stdout
-        with contextlib.suppress(ValueError):  # a line that is no JSON, or too long: as good as dead
-            while line := await process.stdout.readline():
-                self._handle(json.loads(line))
-        try:  # its stdout is closed, so it is ending
-            code = await asyncio.wait_for(process.wait(), 2)
-        except TimeoutError:
-            _end(process)
-            code = await process.wait()
-        if self._process is process:
-            self._process = None
-            self._died(code)
+        self._ready = False
+        if self._stopped:
+            self._kill()
+        async for event in worker.events():
+            self._handle(event)
+        how = await worker.ended()
+        if self._worker is worker:
+            self._worker = None
+            self._died(how)
 
     def _handle(self, event: dict[str, Any]) -> None:
         match event:
@@ -366,22 +342,20 @@ class Session:
             self._failures[job] = failure
             self._changed(job)
             return
-        self._starts_failed = 2  # the model or the device cannot be opened: another worker would fail too
+        self._broken = failure  # the model or the device cannot be opened: another worker would fail too
         self._notice(f"{failure.message} {failure.hint}".strip())
-        for each in (*self._demanded, *self._guessed):
-            self._failures[each] = failure
-        failed, self._demanded, self._guessed = [*self._demanded, *self._guessed], [], []
+        failed, self._demanded, self._guessed = self._demanded, [], []
         for each in failed:
+            self._failures[each] = failure
             self._changed(each)
 
-    def _died(self, code: int) -> None:
+    def _died(self, how: str) -> None:
         """The worker ended without being told to."""
         if self._stopped:
             return
         job, self._running = self._running, None
-        how = _how_it_ended(code)
         if job is None:
-            if not self._ready and self._starts_failed < 2:
+            if not self._ready and self._broken is None:
                 self._starts_failed += 1
                 if self._starts_failed == 2:
                     hint = f"See {log_path()}, then press r."
@@ -398,14 +372,10 @@ class Session:
             self._notice(f"The compute process {how} twice on {job}.")
         self._changed(job)
 
-    def _send(self, message: dict[str, Any]) -> None:
-        if self._process and self._process.stdin and not self._process.stdin.is_closing():
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-
     def _kill(self) -> None:
-        process, self._process, self._ready = self._process, None, False
-        if process is not None:
-            _end(process)
+        worker, self._worker, self._ready = self._worker, None, False
+        if worker is not None:
+            worker.kill()
 
     def _changed(self, job: Job) -> None:
         self._on_event(StateChanged(job, self.state(job)))
@@ -414,38 +384,3 @@ class Session:
         if message != self.notice:
             self.notice = message
             self._on_event(Noticed(message))
-
-
-def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill a worker and all in its session. Not `process.kill()`, which takes its exit status away from asyncio."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _how_it_ended(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "was killed (out of memory?)"
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with status {code}"
-
-
-def log_path() -> Path:
-    """Where the worker's stderr goes."""
-    return platformdirs.user_state_path("svdtui") / "worker.log"
-
-
-@contextlib.contextmanager
-def _open_log() -> Any:
-    """The log, begun anew when it has grown; where none can be written, nothing."""
-    path = log_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mode = "ab" if path.exists() and path.stat().st_size < 2**20 else "wb"
-        log = path.open(mode)
-    except OSError:
-        yield asyncio.subprocess.DEVNULL
-        return
-    with log:
-        yield log

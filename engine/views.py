@@ -88,7 +88,7 @@ def infos_of(model: Model, address: Address) -> Iterator[MatrixInfo]:
     elif address.layer is not None:
         if not model.heads:
             yield from model.matrices(address)
-        for head in range(model.heads):
+        for head in range(model.heads if model.has_heads(address.layer) else 0):
             yield from model.matrices(Address(address.layer, head))
     else:
         for layer in model.layers:

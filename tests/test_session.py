@@ -218,6 +218,8 @@ async def test_a_device_that_is_not_there_is_a_sentence(start: Start) -> None:
     failure = session.failure(Job(1, HEADS))
     assert failure is not None
     assert "CUDA" in failure.message or "cuda" in failure.message
+    session.want(Address(3))  # said at once, not waited for in vain
+    assert session.state(Job(3, HEADS)) is State.FAILED
 
 
 def slow_checkpoint(folder: Path) -> Path:

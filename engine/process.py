@@ -1,0 +1,107 @@
+"""The compute process seen from the screen's event loop: start it, talk to it in JSON lines, end it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import IO, Any, Self
+
+import platformdirs
+
+_LINE_LIMIT = 2**26
+"""Bytes of the longest line from the worker: a result that could not be stored comes in one."""
+
+_LOG_LIMIT = 2**20
+"""Bytes from which the log is begun anew."""
+
+_ENDING_SECONDS = 2
+"""How long a worker that has closed its stdout may take to end."""
+
+
+class WorkerProcess:
+    """`python -m svdtui.engine.worker` in a session of its own, its stderr in the log."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, request: dict[str, Any]) -> Self:
+        """Start a worker and tell it what to open."""
+        with _open_log() as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "svdtui.engine.worker",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                limit=_LINE_LIMIT,
+            )
+        worker = cls(process)
+        worker.send(request)
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one line, without waiting; to a worker that has ended it goes nowhere."""
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.is_closing():
+            stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Its lines until it closes stdout; a line that is no JSON object ends them too."""
+        assert self._process.stdout
+        with contextlib.suppress(ValueError):
+            while line := await self._process.stdout.readline():
+                event = json.loads(line)
+                if not isinstance(event, dict):
+                    return
+                yield event
+
+    async def ended(self) -> str:
+        """Wait for its end, and say how it ended."""
+        try:
+            code = await asyncio.wait_for(self._process.wait(), _ENDING_SECONDS)
+        except TimeoutError:
+            self.kill()
+            code = await self._process.wait()
+        if code == -signal.SIGKILL:
+            return "was killed (out of memory?)"
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        return f"ended with status {code}"
+
+    def kill(self) -> None:
+        """End it at once, and all in its session. Not `Process.kill()`, which takes the exit status from asyncio."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def log_path() -> Path:
+    """Where the worker's stderr goes."""
+    return platformdirs.user_state_path("svdtui") / "worker.log"
+
+
+@contextlib.contextmanager
+def _open_log() -> Iterator[int | IO[bytes]]:
+    """The log, begun anew when it has grown; where none can be written, nothing."""
+    path = log_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = "ab" if path.exists() and path.stat().st_size < _LOG_LIMIT else "wb"
+        log = path.open(mode)
+    except OSError:
+        yield asyncio.subprocess.DEVNULL
+        return
+    with log:
+        yield log
