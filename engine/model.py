@@ -75,13 +75,13 @@ class SlicedTensor:
 
     @property
     def rows(self) -> int:
-        """Rows of one slice."""
-        return self.ref.shape[0] // (self.count if self.side == "rows" else 1)
+        """Rows of one slice; 0 for a tensor that has no rows and columns."""
+        return self.ref.shape[0] // (self.count if self.side == "rows" else 1) if len(self.ref.shape) == 2 else 0
 
     @property
     def cols(self) -> int:
-        """Columns of one slice."""
-        return self.ref.shape[1] // (self.count if self.side == "columns" else 1)
+        """Columns of one slice; 0 for a tensor that has no rows and columns."""
+        return self.ref.shape[1] // (self.count if self.side == "columns" else 1) if len(self.ref.shape) == 2 else 0
 
 
 class Model:
@@ -114,7 +114,8 @@ class Model:
         for layer in self.layers if self.counts else ():
             for part, tensor in self._head_parts(layer):
                 assert self.counts
-                self.counts.check(part, tensor.ref.name, tensor.ref.shape)
+                if tensor.ref.dtype in DTYPES:  # packed, quantised weights have shapes of their own
+                    self.counts.check(part, tensor.ref.name, tensor.ref.shape)
 
     @property
     def name(self) -> str:

@@ -97,12 +97,14 @@ def main() -> None:
 def _serve(name: str, store: Store, computer: "Any", channel: _Channel) -> None:
     job = Job.parse(name)
     last = 0.0
+    is_read = False
 
     def on_step(step: Any) -> None:
-        nonlocal last
+        nonlocal last, is_read
         now = time.monotonic()
-        if now - last >= _STEP_SECONDS:
-            last = now
+        just_read = not is_read and step.bytes_read == step.bytes_total
+        if just_read or now - last >= _STEP_SECONDS:
+            last, is_read = now, is_read or just_read
             channel.send(
                 "step",
                 job=name,

@@ -243,6 +243,7 @@ def test_an_unusable_model_is_a_sentence(case: Bad, run_svdtui: RunSvdtui, tmp_p
         "../secret.safetensors",
         "/etc/secret.safetensors",
         "..\\secret.safetensors",
+        "below\\secret.safetensors",
         "C:secret.safetensors",
         "below/secret.safetensors",
         "./model.safetensors",
@@ -461,6 +462,14 @@ def test_without_any_heads_the_whole_matrices_are_named(run_svdtui: RunSvdtui, t
     assert "no attention heads there. --matrix names a whole matrix: gate_proj, up_proj, down_proj." in said
 
 
+def test_a_thousand_million_heads_that_no_tensor_has_take_no_time(run_svdtui: RunSvdtui, tmp_path: Path) -> None:
+    attention = [Q.replace("q_proj", f"{name}_proj") for name in "qkvo"]
+    config = {"num_attention_heads": 10**9, "num_key_value_heads": None, "head_dim": 1}
+    made = write_checkpoint(tmp_path / "model", layers=1, drop=attention, config=config)
+    done = run_svdtui(made.folder, "--csv", tmp_path / "out.csv", timeout=20)
+    assert "no attention heads there" in complaint(done)
+
+
 @dataclass(frozen=True)
 class Wounded:
     """A checkpoint in which five of eight attention tensors cannot be analysed, and what a run made of it."""
@@ -602,7 +611,14 @@ def test_a_file_that_changes_is_a_sentence(change: Callable[[Path], None], words
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
-# ---- places that do not exist ----------------------------------------------------------------------------------
+# ---- what this machine or this model does not have -------------------------------------------------------------
+
+
+def test_a_device_that_is_not_there_is_a_sentence(run_svdtui: RunSvdtui, tmp_path: Path) -> None:
+    made = write_checkpoint(tmp_path / "model", layers=1)
+    done = run_svdtui(made.folder, "--csv", tmp_path / "out.csv", "--device", "cuda:99")
+    assert re.search(r"no CUDA device\. .*--device cpu|no cuda:99: .* Use cuda:0", complaint(done))
+    assert not (tmp_path / "out.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Whatever bytes a checkpoint's files hold: opening it ends in a model that adds up or in one harmless sentence."""
 
+import itertools
 import json
 import math
 import tempfile
@@ -42,7 +43,7 @@ class Watched:
     def read(self, name: str, start: int, stop: int) -> bytes:
         return self._inner.read(self._listed(name), start, stop)
 
-    def read_into(self, name: str, start: int, buffer: memoryview, advance: Advance) -> None:
+    def read_into(self, name: str, start: int, buffer: memoryview, advance: Advance) -> None:  # noqa: ARG002
         raise AssertionError("opening a model reads no tensor")
 
     def header_path(self, name: str) -> Path:
@@ -87,7 +88,7 @@ def adds_up(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> None:
         taken.setdefault(ref.file, []).append(ref)
     for refs in taken.values():
         refs.sort(key=lambda ref: (ref.start, ref.end))
-        assert all(before.end <= after.start for before, after in zip(refs, refs[1:], strict=False))
+        assert all(before.end <= after.start for before, after in itertools.pairwise(refs))
 
 
 def look_around(model: Model) -> None:
@@ -103,8 +104,7 @@ def look_around(model: Model) -> None:
         for job in model.jobs(Address(layer)):
             for tensor in model.job_tensors(job):
                 assert tensor.rows * tensor.cols * tensor.count == math.prod(tensor.ref.shape)
-    assert model.dtype
-    model.complete("0.")
+    assert model.complete("") or not model.jobs(Address())
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +234,15 @@ configs = st.fixed_dictionaries(
 )
 
 
+def one_tensor(name: str, shape: list[int]) -> bytes:
+    text = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(4)
+
+
 @hostile
 @given(content=consistent_headers(), config=st.one_of(st.none(), configs))
+@example(one_tensor("layers.0.self_attn.q_proj.weight", [1] * 100_000), None)
+@example(one_tensor("x" * 100_000 + ".layers.0.self_attn.q_proj.weight", [4]), None)
 def test_true_headers_of_strange_tensors(content: bytes, config: dict[str, Any] | None) -> None:
     extra = {} if config is None else {"config.json": json.dumps(config).encode()}
     opened({"model.safetensors": content} | extra)
@@ -246,7 +253,6 @@ def test_true_headers_of_strange_tensors(content: bytes, config: dict[str, Any] 
     [
         b"[" * 100_000,
         b'{"a":' * 100_000,
-        b'{"a":{"dtype":"F32","shape":[' + b"1," * 100_000 + b'1],"data_offsets":[0,4]}}',
         b'{"a":{"dtype":"' + b"F" * 10**6 + b'","shape":[1],"data_offsets":[0,4]}}',
         b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,' + b"9" * 5000 + b"]}}",
         b'{"\\ud800":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',

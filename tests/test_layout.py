@@ -238,3 +238,16 @@ def test_slices_are_what_the_article_takes(tmp_path: Path) -> None:
             info = model.info(Address(0, head, tensor.matrix))
             ours = weight.chunk(tensor.count, 0 if tensor.side == "rows" else 1)[info.index].double()
             assert np.array_equal(ours.numpy(), made.head_slice(0, head, tensor.matrix).numpy())  # type: ignore[arg-type]
+
+
+def test_a_packed_quantised_tensor_concerns_itself_only(tmp_path: Path) -> None:
+    packed = torch.zeros(2048, 1, dtype=torch.uint8)
+    flat = torch.zeros(7, dtype=torch.int8)
+    names = [f"model.layers.0.self_attn.{m}_proj.weight" for m in "qk"]
+    made = write_checkpoint(tmp_path / "m", overrides={names[0]: packed, names[1]: flat})
+    model = open_model(made.folder)
+    infos = {info.matrix: info for info in model.matrices(Address(0, 1))}
+    assert infos["q"].problem
+    assert "U8" in infos["q"].problem
+    assert infos["k"].problem
+    assert infos["v"].problem is None

@@ -72,7 +72,8 @@ async def opened(
 def waiting(pilot: Screen) -> bool:
     """Whether anything that was asked for is still to come."""
     app = pilot.app
-    assert isinstance(app, SvdtuiApp) and app.session
+    assert isinstance(app, SvdtuiApp)
+    assert app.session
     return bool(app.session.waiting or app.session.progress) or "◐" in shown(pilot, "#tree")
 
 
@@ -124,7 +125,8 @@ async def test_opens_at_the_first_head_and_draws_its_four_spectra(folder: Path) 
     async with opened(folder) as pilot:
         assert at(pilot) == "0.0"
         results = shown(pilot, "#results")
-        assert "layer 0 · head 0" in title(pilot) and "σ · log" in title(pilot)
+        assert "layer 0 · head 0" in title(pilot)
+        assert "σ · log" in title(pilot)
         for matrix in "QKVO":
             assert any(line.strip().startswith(matrix) for line in results.splitlines())
         assert any("⠀" < character <= "⣿" for character in results)
@@ -133,7 +135,8 @@ async def test_opens_at_the_first_head_and_draws_its_four_spectra(folder: Path) 
 async def test_arrows_and_vi_keys_move_expand_and_collapse(folder: Path) -> None:
     async with opened(folder, "0") as pilot:
         await press(pilot, "l")
-        assert "▾ layer 0" in shown(pilot, "#tree") and at(pilot) == "0"
+        assert "▾ layer 0" in shown(pilot, "#tree")
+        assert at(pilot) == "0"
         await press(pilot, "l")
         assert at(pilot) == "0.0"
         await press(pilot, "right", "right", "down", "j")
@@ -144,7 +147,8 @@ async def test_arrows_and_vi_keys_move_expand_and_collapse(folder: Path) -> None
         await press(pilot, "h")
         assert at(pilot) == "0.0"
         await press(pilot, "left")
-        assert "▸ head 0" in shown(pilot, "#tree") and at(pilot) == "0.0"
+        assert "▸ head 0" in shown(pilot, "#tree")
+        assert at(pilot) == "0.0"
         await press(pilot, "enter")
         assert "▾ head 0" in shown(pilot, "#tree")
         await press(pilot, "enter")
@@ -296,7 +300,8 @@ async def test_a_theme_change_redraws_the_curves(folder: Path) -> None:
         assert shown(pilot, "#results") == before
         assert results.ink("q") != ink
         colours = {segment.style.color for y in range(results.size.height) for segment in results.render_line(y)}
-        assert results.ink("q").color in colours and ink.color not in colours
+        assert results.ink("q").color in colours
+        assert ink.color not in colours
 
 
 # the table --------------------------------------------------------------------------------------------------
@@ -315,7 +320,8 @@ async def test_the_cursor_stays_on_its_row_when_rows_arrive(fresh: Path) -> None
     async with opened(fresh, "2.0", prefetch=False) as pilot:
         await press(pilot, "home", "tab", "j", "j")
         app = pilot.app
-        assert isinstance(app, SvdtuiApp) and app.session
+        assert isinstance(app, SvdtuiApp)
+        assert app.session
         app.session.want(Address(0))
         await until(pilot, lambda: "32 of 48 matrices" in shown(pilot, "#results"))
         await press(pilot, "enter")
@@ -330,7 +336,8 @@ async def test_columns_scroll_beside_the_names(folder: Path) -> None:
 
         assert headings()[1:] == ["σ₁", "σₙ", "top-10", "10/n", "first/last", "bottom-10"]
         await press(pilot, *(">",) * 30)
-        assert headings()[0] == "matrix" and headings()[-1] == "solver"
+        assert headings()[0] == "matrix"
+        assert headings()[-1] == "solver"
         await press(pilot, *("<",) * 30)
         assert headings()[1] == "σ₁"
 
@@ -345,7 +352,8 @@ async def test_goto_completes_refuses_and_goes(folder: Path) -> None:
         said = pilot.app.screen.query_one("#goto-said")
         assert "1.0  1.1  1.2  1.3" in str(said.render())
         await press(pilot, "9", "enter")
-        assert "no head 9" in str(said.render()) and "heads 0 to 3" in str(said.render())
+        assert "no head 9" in str(said.render())
+        assert "heads 0 to 3" in str(said.render())
         await press(pilot, "backspace", "d", "tab")
         assert pilot.app.screen.query_one(Input).value == "1.down_proj"
         await press(pilot, "enter")
@@ -390,7 +398,8 @@ async def test_export_writes_what_is_shown(folder: Path, monkeypatch: pytest.Mon
         await press(pilot, "2", "e")
         await until(pilot, lambda: "Exported" in toasts(pilot))
         metrics, spectra = (target / f"tiny.layer-1.head-2.{kind}.csv" for kind in ("metrics", "spectra"))
-        assert str(metrics) in toasts(pilot) and str(spectra) in toasts(pilot)
+        assert str(metrics) in toasts(pilot)
+        assert str(spectra) in toasts(pilot)
         assert len(metrics.read_text().splitlines()) == 1 + 4
         matrices = {line.split(",")[5] for line in spectra.read_text().splitlines()[1:]}
         assert matrices == set("qvo")
@@ -425,7 +434,8 @@ async def test_t_hides_and_shows_the_tree(folder: Path) -> None:
         await press(pilot, "t")
         assert results.size.width == 100
         await press(pilot, "]")
-        assert at(pilot) == "1.0" and "layer 1" in title(pilot)
+        assert at(pilot) == "1.0"
+        assert "layer 1" in title(pilot)
         await press(pilot, "t")
         assert results.size.width == width
         assert explorer(pilot).focused.id == "tree"
@@ -449,7 +459,8 @@ async def test_help_names_every_key_and_every_figure(folder: Path) -> None:
         for key in KEYS:
             assert key.tooltip in page
         for metric in METRICS:
-            assert metric.label() in page and metric.formula() in page
+            assert metric.label() in page
+            assert metric.formula() in page
         await press(pilot, "escape")
         assert not isinstance(pilot.app.screen, Help)
 
@@ -532,9 +543,11 @@ async def test_unknown_heads_are_explained(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "plain", layers=2, config=False).folder
     async with opened(folder, ready=False) as pilot:
         assert at(pilot) == ""
-        assert "no config.json" in shown(pilot, "#results") and "no config.json" in shown(pilot, "#status")
+        assert "no config.json" in shown(pilot, "#results")
+        assert "no config.json" in shown(pilot, "#status")
         await press(pilot, "down", "right")
-        assert "q_proj" in shown(pilot, "#tree") and "whole" not in shown(pilot, "#tree")
+        assert "q_proj" in shown(pilot, "#tree")
+        assert "whole" not in shown(pilot, "#tree")
         await press(pilot, "}")
         assert "no config.json" in shown(pilot, "#status")
 
@@ -563,10 +576,46 @@ async def test_a_shard_that_vanishes_fails_in_words_and_can_be_tried_again(fresh
 async def test_a_killed_compute_process_is_reported_and_replaced(fresh: Path) -> None:
     async with opened(fresh, "0.0", prefetch=False) as pilot:
         app = pilot.app
-        assert isinstance(app, SvdtuiApp) and app.session and app.session._process
-        os.kill(app.session._process.pid, signal.SIGKILL)
+        assert isinstance(app, SvdtuiApp)
+        assert app.session
+        assert app.session._worker
+        os.kill(app.session._worker.pid, signal.SIGKILL)
         await press(pilot, "]")
         await until(pilot, lambda: "cached 2/3" in shown(pilot, "#status"))
+
+
+async def test_a_result_that_is_damaged_on_disk_is_computed_again(fresh: Path) -> None:
+    async with opened(fresh, "0.0", prefetch=False) as pilot:
+        before = shown(pilot, "#results")
+    for file in (fresh.parent / "cache").rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-5])
+    async with opened(fresh, "0.0", prefetch=False) as pilot:
+        await until(pilot, lambda: shown(pilot, "#results") == before)
+
+
+async def test_export_right_after_a_move_is_of_the_new_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = folder.parent / "fast"
+    target.mkdir()
+    monkeypatch.chdir(target)
+    async with opened(folder, "0.0") as pilot:
+        await press(pilot, "]", "]", "}", "e")
+        await until(pilot, lambda: "Exported" in toasts(pilot))
+        assert (target / "tiny.layer-2.head-1.metrics.csv").exists()
+
+
+async def test_the_mouse_selects_opens_and_scrolls(folder: Path) -> None:
+    async with opened(folder, "0") as pilot:
+        await pilot.click("#tree", offset=(8, 2))
+        await press(pilot)
+        assert at(pilot) == "1"
+        await pilot.click("#tree", offset=(0, 2))
+        assert "▾ layer 1" in shown(pilot, "#tree")
+        await pilot.click("#results", offset=(10, 4), times=2)
+        await press(pilot)
+        assert at(pilot) == "1.0.v"
+        await pilot.click("#keys", offset=(shown(pilot, "#keys").index("] layer"), 0))
+        await press(pilot)
+        assert at(pilot) == "2.0.v"
 
 
 async def test_a_small_terminal_is_told_so_and_may_grow(folder: Path) -> None:

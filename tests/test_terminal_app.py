@@ -11,7 +11,6 @@ from .checkpoints import write_checkpoint
 from .conftest import RunSvdtui
 from .terminal import Terminal
 
-
 DRAWN = re.compile("[\u2801-\u28ff]")
 """Braille: a curve is on screen, and so the selection is computed."""
 
