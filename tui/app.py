@@ -72,7 +72,7 @@ class SvdtuiApp(App[int]):
 
     def get_css_variables(self) -> dict[str, str]:
         """Every theme gets the colours of the curves."""
-        self.theme_variables = {**super().get_css_variables(), **curve_colours(self.current_theme)}
+        self.theme_variables = {**curve_colours(self.current_theme), **super().get_css_variables()}
         return self.theme_variables
 
     def _first_address(self, at: Address | None) -> Address:

@@ -35,10 +35,10 @@ def _exponent(size: float) -> int:
 
 
 def _scientific(value: float) -> str:
-    """`1.23e-4`; one digit less for an exponent of three digits."""
+    """`1.23e-4`, with fewer digits before a longer exponent."""
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     power = str(int(exponent))
-    return f"{mantissa if len(power) < 3 else mantissa[:-1]}e{power}" if len(power) < 4 else f"{mantissa[:1]}e{power}"
+    return f"{mantissa[: 6 - len(power)].rstrip('.')}e{power}"
 
 
 def tick(value: float, step: float) -> str:
@@ -46,9 +46,10 @@ def tick(value: float, step: float) -> str:
     if value == 0:
         return "0"
     if not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
-    decimals = max(0, -int(f"{step:e}".partition("e")[2]))
-    return f"{value:.{decimals}f}"
+        digits = max(0, _exponent(abs(value)) - _exponent(step))
+        mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.{max(0, -_exponent(step))}f}"
 
 
 def power_of_ten(exponent: int) -> str:

@@ -3,10 +3,13 @@
 Imported after the first frame, with the session.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from svdtui.engine.session import State
+from svdtui.engine.address import Address
+from svdtui.engine.session import Session, State
+
+from .widgets.outline import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +40,15 @@ def common(states: Iterable[State]) -> State:
         if state in found:
             return state
     return State.CACHED if found == {State.CACHED} else State.ABSENT
+
+
+def mark_of(node: Node, session: Session, flawed: Collection[Address]) -> Mark | None:
+    """The mark of a node; `flawed` are the matrices that turned out to have no spectrum. The root has none."""
+    if node.kind == "matrix" and node.address in flawed:
+        return FLAWED
+    if node.job is not None:
+        return MARKS[session.state(node.job)]
+    if node.kind == "model":
+        return None
+    jobs = {info.job for info in session.model.matrices(node.address)}
+    return MARKS[common(map(session.state, jobs))] if jobs else None

@@ -32,6 +32,7 @@ async def export_view(screen: Screen[None], view: View, hidden: frozenset[str]) 
     message = "\n".join(printable(str(path)) for path in paths)
     if view.missing:
         message += f"\n{plural(view.missing, 'matrix', 'matrices')} not computed yet: left out."
+    screen.app.clear_notifications()
     screen.notify(message, title="Exported", timeout=8, markup=False)
 
 
@@ -47,6 +48,7 @@ def copy_view(screen: Screen[None], view: View) -> None:
         screen.notify(message, severity="warning", timeout=8, markup=False)
         return
     screen.app.copy_to_clipboard(text)
+    screen.app.clear_notifications()
     screen.notify(_advice(len(view.rows)), title="Copied", timeout=8, markup=False)
 
 

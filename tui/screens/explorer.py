@@ -1,5 +1,6 @@
 """The main screen: the tree at the left, the selection's curves and figures at the right."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
@@ -13,9 +14,11 @@ from textual.timer import Timer
 
 from svdtui.engine.address import Address
 from svdtui.engine.errors import AddressError
-from svdtui.engine.model import Model
+from svdtui.engine.model import Job, Model
 
 from ..keys import bindings
+from ..steps import head_beside, layer_beside
+from ..widgets.card import Card
 from ..widgets.lines import HeaderLine, KeyBar, StatusLine
 from ..widgets.outline import Node
 from ..widgets.results import Results
@@ -88,6 +91,12 @@ class Explorer(Screen[None]):
         self.session = session
         self._tree.repaint()
         self._follow()
+        self.set_timer(SETTLE, self._get_ready_to_draw)
+
+    @staticmethod
+    def _get_ready_to_draw() -> None:
+        """Import plotext while the compute process starts, not when its first result is there and keys are pressed."""
+        from ..widgets import chart  # noqa: F401
 
     @property
     def address(self) -> Address:
@@ -110,6 +119,9 @@ class Explorer(Screen[None]):
 
     def _follow(self) -> None:
         """Ask for what is selected, and show what there is of it."""
+        if self._settling:
+            self._settling.stop()
+            self._settling = None
         if self.session is None:
             return
         node = self._tree.node
@@ -149,14 +161,13 @@ class Explorer(Screen[None]):
         match message.event:
             case Progressed(progress):
                 self._show_status()
-                if self.scene and progress.job in self.model.jobs(self.address) and self._has_card:
+                if self._has_card and progress.job in self._jobs():
                     self.show_scene()
             case StateChanged(job, _):
                 self._tree.repaint()
+                self._show_status()
                 if job in self._jobs():
-                    self._show_later()
-                else:
-                    self._show_status()
+                    self._show_later(job)
             case Noticed(sentence):
                 self.notify(sentence, severity="warning", timeout=8, markup=False)
                 self._show_status()
@@ -165,18 +176,23 @@ class Explorer(Screen[None]):
 
     @property
     def _has_card(self) -> bool:
-        return self.scene is not None and not isinstance(self.scene.content, list)
+        return self.scene is not None and isinstance(self.scene.content, Card)
 
-    def _jobs(self) -> set[object]:
+    def _jobs(self) -> set[Job]:
         """The work that the selection shows."""
         node = self._tree.node
         if node.kind == "whole":
             return {info.job for info in self.model.matrices(node.address)}
         return set(self.model.jobs(node.address))
 
-    def _show_later(self) -> None:
-        """Show new results: at once in a short view, gathered in a long one."""
-        if self.scene is None or self.scene.content is not None:
+    def _show_later(self, job: Job) -> None:
+        """Show new results: at once in a short view, gathered in a long one. What got lost is asked for again."""
+        from svdtui.engine.session import State
+
+        single = self._tree.node.kind not in ("model", "whole")
+        if single and self.session and self.session.state(job) is State.ABSENT and not self._settling:
+            self._follow()
+        elif self.scene is None or self.scene.content is not None:
             self.show_scene()
         elif self._gathering is None:
             self._gathering = self.set_timer(GATHER, self._gathered)
@@ -193,55 +209,27 @@ class Explorer(Screen[None]):
 
     def _mark(self, node: Node) -> "Mark | None":
         """The sign of a node's state in the tree."""
-        if self.session is None or node.kind == "model":
+        if self.session is None:
             return None
-        from ..marks import FLAWED, MARKS, common
+        from ..marks import mark_of
 
-        if node.address in self._flawed and node.kind == "matrix":
-            return FLAWED
-        if node.job is not None:
-            return MARKS[self.session.state(node.job)]
-        jobs = {info.job for info in self.model.matrices(node.address)}
-        return MARKS[common(map(self.session.state, jobs))] if jobs else None
+        return mark_of(node, self.session, self._flawed)
 
     # keys ----------------------------------------------------------------------------------------
 
     def action_layer(self, step: int) -> None:
         """The same head and matrix, some layers further."""
-        layers = self.model.layers
-        here = self.address
-        if here.layer is None:
-            target = layers[0 if step > 0 else -1]
-        else:
-            index = layers.index(here.layer) + step
-            if not 0 <= index < len(layers):
-                self._status.flash(f"Layer {here.layer} is the {'last' if step > 0 else 'first'}.")
-                return
-            target = layers[index]
-        self._step_to(replace(here, layer=target))
+        self._step(layer_beside, step)
 
     def action_head(self, step: int) -> None:
         """The same layer and matrix, some heads further."""
-        here = self.address
-        if not self.model.heads:
-            self._status.flash(self.model.heads_problem or "Heads are unknown.")
-            return
-        head = 0 if here.head is None else here.head + step
-        if not 0 <= head < self.model.heads:
-            self._status.flash(f"Head {here.head} is the {'last' if step > 0 else 'first'}.")
-            return
-        layer = self.model.layers[0] if here.layer is None else here.layer
-        self._step_to(Address(layer, head, here.matrix if here.head is not None else None))
+        self._step(head_beside, step)
 
-    def _step_to(self, address: Address) -> None:
-        """Select `address`, or the nearest place around it that exists."""
-        while True:
-            try:
-                self.model.check(address)
-            except AddressError:
-                address = address.parent
-            else:
-                return self.go(address, tidy=True)
+    def _step(self, beside: Callable[[Model, Address, int], Address], step: int) -> None:
+        try:
+            self.go(beside(self.model, self.address, step), tidy=True)
+        except AddressError as error:
+            self._status.flash(str(error))
 
     def action_curve(self, matrix: str) -> None:
         """Show or hide one of Q K V O."""
@@ -288,7 +276,8 @@ class Explorer(Screen[None]):
         if self._tree.node.kind in ("model", "whole"):
             self._status.flash("Select a layer, a head or a matrix to compute it again.")
             return
-        self._flawed.clear()
+        if self.scene is not None:
+            self._flawed -= {row.info.address for row in self.scene.view.rows}
         self.session.again(self.address)
         self.show_scene()
 
@@ -307,6 +296,8 @@ class Explorer(Screen[None]):
         """Write the view as CSV, in a thread: a model's can be large."""
         from ..sharing import export_view
 
+        if self._settling:
+            self._follow()
         if self.scene is not None:
             self.run_worker(export_view(self, self.scene.view, self.look.hidden), group="export", exclusive=False)
 
@@ -314,5 +305,7 @@ class Explorer(Screen[None]):
         """Put the table on the terminal's clipboard."""
         from ..sharing import copy_view
 
+        if self._settling:
+            self._follow()
         if self.scene is not None:
             copy_view(self, self.scene.view)

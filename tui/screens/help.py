@@ -1,7 +1,9 @@
 """Help: the keys, the marks, and what each figure means, all from the lists that the program itself works by."""
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -10,15 +12,21 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ..keys import KEYS, Owner
+from ..widgets.figures import wrapped
 
-_TITLES: dict[Owner, str] = {
-    "tree": "In the tree",
-    "table": "In the table",
-    "explorer": "Everywhere",
-    "app": "The program",
+Part = tuple[str, str]
+"""A piece of text and its style."""
+
+DIM, BOLD, TITLE = "$foreground 60%", "bold", "bold $text-primary"
+
+OWNERS: dict[Owner, str] = {
+    "explorer": "Keys",
+    "app": "Keys that work everywhere",
+    "tree": "Keys in the tree",
+    "table": "Keys in the table",
 }
 
-_ADDRESSES = (
+ADDRESSES = (
     ("12", "layer 12: a table of its heads"),
     ("12.5", "head 5 of layer 12: its Q, K, V and O"),
     ("12.5.q", "one matrix of a head: q, k, v or o"),
@@ -26,11 +34,14 @@ _ADDRESSES = (
     ("lm_head", "a matrix outside the layers"),
 )
 
-_CURVES = (
-    ("σ", "the singular values, largest first"),
-    ("σ/σ₁", "the same ÷ the largest: compares the shapes of curves"),
-    ("cumulative energy", "share of Σσ² in the values so far"),
+CURVES = (
+    ("σ", "The singular values, largest first."),
+    ("σ/σ₁", "The same ÷ the largest one: compares the shapes of curves."),
+    ("energy", "The share of Σσ² that the values up to i hold."),
 )
+
+MARGIN, NAMES = 4, 14
+"""Cells left free at the sides; cells for the first column."""
 
 
 class Help(ModalScreen[None]):
@@ -38,51 +49,57 @@ class Help(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,f1,enter", "dismiss", "Close", show=False, id="help-close"),
-        Binding("j", "scroll_page('down')", "Down", show=False, id="help-down"),
-        Binding("k", "scroll_page('up')", "Up", show=False, id="help-up"),
+        Binding("j", "scroll_page(1)", "Down", show=False, id="help-down"),
+        Binding("k", "scroll_page(-1)", "Up", show=False, id="help-up"),
     ]
 
     def __init__(self, k: int) -> None:
         super().__init__()
         self._k = k
+        self._page = VerticalScroll(id="help-page")
+        self._text = Static(id="help-text")
 
     def compose(self) -> ComposeResult:
         """The page."""
-        with VerticalScroll(id="help-page"):
-            yield Static(Content.assemble(*self._parts()), id="help-text")
+        with self._page:
+            yield self._text
 
-    def action_scroll_page(self, direction: str) -> None:
-        """Scroll by a line."""
-        page = self.query_one("#help-page", VerticalScroll)
-        (page.scroll_down if direction == "down" else page.scroll_up)(animate=False)
+    def on_resize(self, event: events.Resize) -> None:
+        """Break the lines anew."""
+        self._text.update(Content.assemble(*self._parts(event.size.width - 2 * MARGIN)))
 
-    def _parts(self) -> list[tuple[str, str]]:
+    def action_scroll_page(self, lines: int) -> None:
+        """Scroll by some lines."""
+        self._page.scroll_relative(y=lines, animate=False)
+
+    def _parts(self, width: int) -> Iterator[Part]:
         from svdtui.engine.metrics import METRICS
 
         from ..marks import FLAWED, MARKS
 
-        parts: list[tuple[str, str]] = [("svdtui", "bold"), ("    ↑ ↓ scroll · esc closes\n", "$text-muted")]
-        for owner, title in _TITLES.items():
-            rows = [(key.shown, key.tooltip) for key in KEYS if key.owner == owner]
-            parts += _section(title, rows, 10)
-        marks = [(f"{mark.shape}  {mark.word}", "") for mark in (*MARKS.values(), FLAWED)]
-        parts += _section("Marks in the tree", marks, 30)
-        parts += _section("Addresses", list(_ADDRESSES), 12)
-        parts += _section("Curves", list(_CURVES), 20)
-        parts += [
-            ("\nFigures", "bold $text-primary"),
-            ("  σ singular values, λ = σ², n of them, p = σ/Σσ\n", "$text-muted"),
-        ]
+        yield from [("svdtui", BOLD), ("   ↑ ↓ scroll, esc closes\n", DIM)]
+        for owner, title in OWNERS.items():
+            yield from _section(title, ((key.shown, key.tooltip) for key in KEYS if key.owner == owner), width)
+        marks = ((mark.shape, mark.word) for mark in (*MARKS.values(), FLAWED))
+        yield from _section("Marks in the tree", marks, width)
+        yield from _section("Addresses", ADDRESSES, width)
+        yield from _section("Curves", CURVES, width)
+        yield ("\nFigures", TITLE)
+        yield ("   σ singular values, λ = σ², n of them, p = σ/Σσ\n", DIM)
         for metric in METRICS:
-            label, formula = metric.label(self._k), metric.formula(self._k)
-            parts += [(f"  {label:<12}", "bold"), (f"{formula}\n", "")]
+            yield from _entry(metric.label(self._k), metric.formula(self._k), width)
             source = f" ({metric.source.format(k=self._k)})" if metric.source else ""
-            parts.append((f"{'':14}{metric.meaning.format(k=self._k)}{source}\n", "$text-muted"))
-        return parts
+            yield from _entry("", metric.meaning.format(k=self._k) + source, width, DIM)
 
 
-def _section(title: str, rows: list[tuple[str, str]], width: int) -> list[tuple[str, str]]:
-    parts = [(f"\n{title}\n", "bold $text-primary")]
-    for left, right in rows:
-        parts += [(f"  {left:<{width}}", "bold"), (f"  {right}\n", "")]
-    return parts
+def _section(title: str, entries: Iterable[tuple[str, str]], width: int) -> Iterator[Part]:
+    yield (f"\n{title}\n", TITLE)
+    for name, meaning in entries:
+        yield from _entry(name, meaning, width)
+
+
+def _entry(name: str, meaning: str, width: int, style: str = "") -> Iterator[Part]:
+    """A name, and its meaning in as many lines as it needs beside it."""
+    for number, line in enumerate(wrapped(meaning, width - NAMES, 9)):
+        yield (f"  {'' if number else name:<{NAMES - 2}}", BOLD)
+        yield (f"{line}\n", style)

@@ -22,8 +22,7 @@ def log_ticks(low: float, high: float, count: int) -> list[Tick]:
     A range of less than a decade gets the round values of a linear axis.
     """
     if high - low < 1:
-        ticks = linear_ticks(10.0**low, 10.0**high, count)
-        return [(math.log10(at), label) for at, label in ((float(label), label) for _, label in ticks) if at > 0]
+        return [(math.log10(at), label) for at, label in linear_ticks(10.0**low, 10.0**high, count) if at > 0]
     powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
     if len(powers) > count:
         thin = math.ceil(len(powers) / max(1, count))

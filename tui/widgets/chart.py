@@ -24,7 +24,7 @@ def chart(curves: Sequence[Curve], width: int, height: int, *, log: bool, letter
     labels = _thinned({dot_row(at, y, rows): label for at, label in reversed(ticks)})
     gutter = max((len(label) for label in labels.values()), default=0) + 1
     names = [curve.label for curve in curves if len(curves) > 1]
-    margin = max((len(name) for name in names), default=0) + 1
+    margin = max((len(name) for name in names), default=1) + 1
     columns = width - gutter - 1 - margin
     canvas = draw(curves, x, y, columns, rows)
     if letters and len(curves) > 1:

@@ -84,7 +84,8 @@ def _value(name: str, entry: Entry, k: int) -> str:
 def _definition(name: str, k: int) -> str:
     from svdtui.engine.metrics import METRICS
 
-    return next((metric.formula(k) for metric in METRICS if metric.name == name), "")
+    metric = next((metric for metric in METRICS if metric.name == name), None)
+    return "" if metric is None or metric.formula(k) == metric.label(k) else metric.formula(k)
 
 
 def wrapped(text: str, width: int, lines: int) -> list[str]:

@@ -39,9 +39,9 @@ class Node:
 class Outline:
     """The visible nodes of a model's tree, in order. The root is always open."""
 
-    def __init__(self, model: Model, name: str) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
-        root = Node("model", Address(), 0, name)
+        root = Node("model", Address(), 0, "model")
         self._open = {root.key}
         self.nodes: list[Node] = [root, *self.children(root)]
 

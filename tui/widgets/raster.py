@@ -38,7 +38,7 @@ def draw(curves: Sequence[Curve], x: Range, y: Range, width: int, height: int) -
         ruler = figure.ruler(axis)
         ruler.lim(low + inset, high - inset)  # plotext's limits are the centres of the outer cells
         ruler.ticks([])
-    for number, curve in enumerate(curves, 1):
+    for number, curve in reversed(list(enumerate(curves, 1))):  # the first curve lies on top
         points = [
             (a, b) for a, b in zip(*decimate(curve.x, curve.y, width), strict=True) if isfinite(a) and isfinite(b)
         ]

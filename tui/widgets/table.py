@@ -45,15 +45,16 @@ class Table:
         remarks: Sequence[str] = (),
         hidden: frozenset[str] = frozenset(),
     ) -> None:
-        """Show other lines; within a scope, cursor and columns stay where they are."""
+        """Show other lines; the cursor stays on its matrix, or on the same one of another layer."""
         at = self.address
         if scope != self._scope:
             self._top = 0
         self._scope, self._title, self._entries = scope, title, entries
         self._remarks, self._hidden = remarks, hidden
         self._pinned = pinned(entries)
-        found = (i for i, entry in enumerate(entries) if entry.info.address == at)
-        self._cursor = next(found, min(self._cursor, max(0, len(entries) - 1)))
+        places = [entry.info.address for entry in entries]
+        alike = (i for i, place in enumerate(places) if at and (place.head, place.matrix) == (at.head, at.matrix))
+        self._cursor = places.index(at) if at in places else next(alike, 0)
 
     @property
     def has_cursor(self) -> bool:

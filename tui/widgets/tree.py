@@ -9,7 +9,6 @@ from textual.message import Message
 
 from svdtui.engine.address import Address
 from svdtui.engine.model import Model
-from svdtui.engine.text import printable
 
 from ..keys import bindings
 from .outline import Node, Outline
@@ -49,7 +48,7 @@ class ModelTree(Painted, can_focus=True):
 
     def __init__(self, model: Model, mark: "Callable[[Node], Mark | None]") -> None:
         super().__init__("tree")
-        self.outline = Outline(model, printable(model.name))
+        self.outline = Outline(model)
         self._mark = mark
         self._cursor = 0
         self._top = 0
