@@ -6,40 +6,85 @@
         sigma = analysis.spectrum("12.5.q")          # layer 12, head 5, Q: numpy float64, descending
         print(analysis.metrics("12.5.q").top_ratio)
 
-Importing this package imports neither torch nor anything of a screen.
+Importing this package imports nothing else of it: what it names is imported when it is first used. Nothing here imports
+a screen, and torch comes only with the first computation.
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from .address import Address, Scope
-from .analysis import Analysis
-from .errors import (
-    AddressError,
-    CheckpointError,
-    ConfigError,
-    DeviceError,
-    EngineError,
-    ExportError,
-    HeaderError,
-    LayoutError,
-    ModelNotFoundError,
-    ReadError,
-    ShardIndexError,
-    TensorError,
-    WorkerError,
-)
-from .export import export, metrics_csv, spectra_csv, table_text, write_text
-from .metrics import DEFAULT_K, METRICS, MetricInfo, Metrics
-from .model import HEADS, Job, MatrixInfo, Model
-from .opening import demo_path, open_model
-from .results import JobResult, MatrixResult
-from .session import DeviceKnown, Event, Failure, Noticed, Progress, Progressed, Session, State, StateChanged
-from .spectrum import SOLVERS, Solver
-from .store import default_cache_dir
-from .text import printable
-from .views import Row, View, view, whole_view
+if TYPE_CHECKING:
+    from .address import Address, Scope
+    from .analysis import Analysis
+    from .choices import DEFAULT_K, SOLVERS, Solver
+    from .csv_export import export, metrics_csv, spectra_csv, table_text, write_text
+    from .errors import (
+        AddressError,
+        CheckpointError,
+        ConfigError,
+        DeviceError,
+        EngineError,
+        ExportError,
+        HeaderError,
+        LayoutError,
+        ModelNotFoundError,
+        ReadError,
+        ShardIndexError,
+        TensorError,
+        WorkerError,
+    )
+    from .metrics import METRICS, MetricInfo, Metrics
+    from .model import HEADS, Job, MatrixInfo, Model
+    from .opening import demo_path, open_model
+    from .results import JobResult, MatrixResult
+    from .session import DeviceKnown, Event, Failure, Noticed, Progress, Progressed, Session, State, StateChanged
+    from .store import default_cache_dir
+    from .text import printable
+    from .views import Row, View, view, whole_view
 
 __version__ = version("svdtui")
+
+_HOMES = {
+    "address": ("Address", "Scope"),
+    "analysis": ("Analysis",),
+    "choices": ("DEFAULT_K", "SOLVERS", "Solver"),
+    "errors": (
+        "AddressError",
+        "CheckpointError",
+        "ConfigError",
+        "DeviceError",
+        "EngineError",
+        "ExportError",
+        "HeaderError",
+        "LayoutError",
+        "ModelNotFoundError",
+        "ReadError",
+        "ShardIndexError",
+        "TensorError",
+        "WorkerError",
+    ),
+    "csv_export": ("export", "metrics_csv", "spectra_csv", "table_text", "write_text"),
+    "metrics": ("METRICS", "MetricInfo", "Metrics"),
+    "model": ("HEADS", "Job", "MatrixInfo", "Model"),
+    "opening": ("demo_path", "open_model"),
+    "results": ("JobResult", "MatrixResult"),
+    "session": (
+        "DeviceKnown",
+        "Event",
+        "Failure",
+        "Noticed",
+        "Progress",
+        "Progressed",
+        "Session",
+        "State",
+        "StateChanged",
+    ),
+    "store": ("default_cache_dir",),
+    "text": ("printable",),
+    "views": ("Row", "View", "view", "whole_view"),
+}
+"""Module → what it gives."""
 
 __all__ = [
     "DEFAULT_K",
@@ -93,3 +138,15 @@ __all__ = [
     "whole_view",
     "write_text",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first used (PEP 562)."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

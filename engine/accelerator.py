@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from .checkpoint import TensorRef
+from .choices import Solver
 from .memory import TORCH_DTYPES, TensorReader, count_nonfinite
 from .model import SlicedTensor
 from .results import MatrixResult
-from .spectrum import CONDITION_LIMIT, Solver, scale_exponent
+from .spectrum import CONDITION_LIMIT, scale_exponent
 
 _BATCH_BYTES = 512 * 2**20
 """fp64 bytes on the device at once."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .address import Address
+from .choices import DEFAULT_K, Solver
 from .errors import AddressError, TensorError
-from .metrics import DEFAULT_K, Metrics
+from .metrics import Metrics
 from .model import Job, MatrixInfo, Model
 from .opening import open_model
 from .results import JobResult
-from .spectrum import Solver
 from .store import Store
 from .views import Row, View, view
 

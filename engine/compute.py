@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 
 from .accelerator import Accelerator
+from .choices import SOLVERS, Solver
 from .cpu import Cpu
 from .device import choose_device
 from .errors import DeviceError
 from .memory import TensorReader
 from .model import HEADS, Job, Model
 from .results import JobResult
-from .spectrum import SOLVERS, Solver
 
 
 @dataclass(frozen=True, slots=True)

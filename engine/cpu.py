@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
+from .choices import Solver
 from .memory import TensorReader, count_nonfinite
 from .model import SlicedTensor
 from .results import MatrixResult
-from .spectrum import NonFiniteError, Solver, Spectrum, singular_values
+from .spectrum import NonFiniteError, Spectrum, singular_values
 from .whole import WholeMatrix
 
 Done = Callable[[int], None]

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .choices import DEFAULT_K
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-DEFAULT_K = 10
-"""How many of the largest and smallest values the top and bottom ratios add up (the article's 10)."""
 
 
 @dataclass(frozen=True, slots=True)

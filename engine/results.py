@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .metrics import DEFAULT_K, Metrics, compute_metrics
+from .choices import DEFAULT_K
+from .metrics import Metrics, compute_metrics
 from .model import Job, Model
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from .address import Address
+from .choices import Solver
 from .model import HEADS, Job, Model
 from .process import WorkerProcess, log_path
 from .results import JobResult
-from .spectrum import Solver
 from .store import Store
 
 

@@ -13,17 +13,16 @@ power of two first, so that squares of very large or small values neither overfl
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .choices import Solver
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-Solver = Literal["gram64", "svd32", "svd64"]
-SOLVERS: tuple[Solver, ...] = get_args(Solver)
 
 CONDITION_LIMIT = 2e4
 """σ₁/σₙ above which `gram64` hands a matrix to the fp64 SVD."""

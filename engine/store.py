@@ -21,9 +21,9 @@ import platformdirs
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from .choices import Solver
 from .model import Job, Model
 from .results import JobResult, MatrixResult, expected_shapes
-from .spectrum import Solver
 
 FORMAT = "svdtui-1"
 _SIZE_CAP = 2**28

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .address import Address
-from .metrics import DEFAULT_K, Metrics
+from .choices import DEFAULT_K
+from .metrics import Metrics
 from .model import Job, MatrixInfo, Model
 from .results import JobResult, Lookup, MatrixResult
 from .text import printable

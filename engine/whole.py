@@ -18,12 +18,12 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 from .checkpoint import TensorRef
+from .choices import Solver
 from .eigenvalues import symmetric_eigenvalues
 from .memory import TORCH_DTYPES, TensorReader, count_nonfinite
 from .spectrum import (
     CONDITION_LIMIT,
     NonFiniteError,
-    Solver,
     Spectrum,
     is_accurate,
     scale_exponent,

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from svdtui.engine import Job, MatrixResult, open_model
 from svdtui.engine.accelerator import Accelerator
+from svdtui.engine.choices import SOLVERS, Solver
 from svdtui.engine.cpu import Cpu
 from svdtui.engine.memory import TensorReader
 from svdtui.engine.model import HEADS
-from svdtui.engine.spectrum import SOLVERS, NonFiniteError, Solver, singular_values
+from svdtui.engine.spectrum import NonFiniteError, singular_values
 
 from .checkpoints import planted, write_checkpoint
 

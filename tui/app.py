@@ -26,8 +26,8 @@ from .screens.small import TooSmall, is_too_small
 from .themes import DARK, LIGHT, PLAIN, curve_colours, ground_of_terminal
 
 if TYPE_CHECKING:
+    from svdtui.engine.choices import Solver
     from svdtui.engine.session import Event, Session
-    from svdtui.engine.spectrum import Solver
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 """Textual leaves the terminal as it is on these; we leave the program instead."""

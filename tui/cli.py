@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-from svdtui.engine import DEFAULT_K, Address, EngineError, Solver, __version__, demo_path, open_model, printable
+from svdtui.engine import __version__
+from svdtui.engine.address import Address
+from svdtui.engine.choices import DEFAULT_K, Solver
+from svdtui.engine.errors import EngineError
+from svdtui.engine.text import printable
 
 _START = "Where to start"
 _HEADLESS = "Without a screen"
@@ -147,6 +151,8 @@ def command(
         raise typer.BadParameter("needs --layer", param_hint="--head")
     if csv is not None and spectra_csv is not None and os.path.realpath(csv) == os.path.realpath(spectra_csv):
         raise typer.BadParameter("must not be the same as --csv", param_hint="--spectra-csv")
+    from svdtui.engine.opening import demo_path, open_model
+
     path = str(demo_path()) if demo or model is None else model
     try:
         if headless:

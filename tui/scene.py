@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from svdtui.engine.address import Address, Scope
-from svdtui.engine.metrics import DEFAULT_K
+from svdtui.engine.choices import DEFAULT_K
 from svdtui.engine.model import HEADS, Job, Model
 from svdtui.engine.session import Session, State
 from svdtui.engine.text import plural

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from textual.screen import Screen
 
+from svdtui.engine.csv_export import export, table_text
 from svdtui.engine.errors import EngineError
-from svdtui.engine.export import export, table_text
 from svdtui.engine.text import plural, printable
 from svdtui.engine.views import Row, View
 
