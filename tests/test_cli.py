@@ -355,16 +355,16 @@ def test_a_device_or_pipe_is_written_into(run_svdtui: RunSvdtui, made: Checkpoin
 
 def slow_checkpoint(folder: Path, layers: int) -> Path:
     """Attention only, and seconds of work."""
-    weight = torch.randn(384, 384, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(768, 768, generator=torch.Generator().manual_seed(0)).bfloat16()
     names = [f"model.layers.{layer}.self_attn.{matrix}_proj.weight" for layer in range(layers) for matrix in "qkvo"]
     folder.mkdir()
     write_shards(folder, {name: weight.clone() for name in names}, shards=1)
-    (folder / "config.json").write_text(json.dumps({"hidden_size": 384, "num_attention_heads": 4}))
+    (folder / "config.json").write_text(json.dumps({"hidden_size": 768, "num_attention_heads": 4}))
     return folder
 
 
 def test_ctrl_c_ends_with_a_sentence_and_without_a_file(svdtui: list[str], tmp_path: Path) -> None:
-    folder = slow_checkpoint(tmp_path / "slow", layers=80)
+    folder = slow_checkpoint(tmp_path / "slow", layers=40)
     cache = tmp_path / "cache"
     out = tmp_path / "out"
     out.mkdir()
