@@ -5,6 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 PYTHON ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 RUN_READY = $(VENV)/.ready-to-run
@@ -32,7 +33,7 @@ check: ## format, lint, types, import contracts and tests, with what .venv holds
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(TEST_READY) ## measure speed and memory, each beside its reference, in one run
-	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/run.py
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 clean: ## remove .venv, caches and built packages
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,16 +13,12 @@ from svdtui.engine import HEADS, Job, open_model
 from .program import SIZE, Answer, Program, ProgramError
 from .report import Row, kilobytes, percentile, seconds
 
-UP, DOWN = "\x1b[A", "\x1b[B"
+UP, DOWN, RIGHT, LEFT = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D"
+NAMES = {UP: "up", DOWN: "down", RIGHT: "right", LEFT: "left"}
 
-MOVES = (*[DOWN] * 6, *[UP] * 2)
-"""Through the matrices of head 0 and on to the heads below: the curves follow."""
-
-CHANGES = ("x", "c", "1", "}", "c", "1", "x", "c", "}", "2", "2", "{", "{")
-"""Axis, curve, hidden matrices and neighbouring heads: each draws the curves anew."""
-
-
-NAMES = {UP: "up", DOWN: "down"}
+ROUND = (RIGHT, *[DOWN] * 20, *[UP] * 20, LEFT, *"}}xc}1x1cc{2{2{")
+"""From head 0 into its matrices, down half of the heads and back; then neighbouring heads, axis, curve and hidden
+matrices. It ends where it began, nothing in it leaves layer 0, and each key has something to draw."""
 
 
 @dataclass
@@ -39,7 +35,7 @@ def key_rows(folder: Path, presses: int) -> Iterator[Row]:
     """Latency and bytes of `presses` keys."""
     pressed = _press(folder, presses)
     first = [answer.first for _, answer in pressed.answers if answer.first is not None]
-    silent = len(pressed.answers) - len(first)
+    silent = [NAMES.get(key, key) for key, answer in pressed.answers if answer.first is None]
     late = percentile(first, 95)
     size = " × ".join(map(str, SIZE))
     yield Row(
@@ -48,12 +44,12 @@ def key_rows(folder: Path, presses: int) -> Iterator[Row]:
         f"p95 {seconds(late)}",
         f"{len(first)} keys in a pty of {size}, median {seconds(median(first))}, longest {seconds(max(first))}; the "
         f"worker kept {pressed.worker_seconds / pressed.wall_seconds:.1f} cores busy"
-        + (f"; {silent} keys had no answer" if silent else ""),
+        + (f"; no answer to `{'` `'.join(silent)}`" if silent else ""),
         late <= 0.04 and not silent,
     )
     cursor, plots = [], []
     for key, answer in pressed.answers:
-        if key in NAMES and len(answer.frames) > 1:  # the cursor first, and then what it points at
+        if key in {UP, DOWN} and len(answer.frames) > 1:  # the cursor first, and then what it points at
             cursor.append((answer.frames[0], key))
             plots.append((sum(answer.frames[1:]), key))
         elif answer.frames:
@@ -82,13 +78,16 @@ def _press(folder: Path, presses: int) -> Pressed:
         program.settle(1)
         jobs = (Job(layer, f"{matrix}_proj") for layer in open_model(folder).layers for matrix in "qo")
         running: Job | None = None
-        for key in cycle((*MOVES, *CHANGES)):
+        keys = cycle(ROUND)
+        while len(pressed.answers) < presses:
             if running is None or is_there(running):
                 running = next(jobs, None)
                 if running is None:
                     raise ProgramError("all matrices were computed before enough keys were pressed: use more --layers")
                 _go(program, str(running))
-                _go(program, "0.0.q")
+                _go(program, "0.0")
+                keys = cycle(ROUND)
+            key = next(keys)
             begin, cpu = time.perf_counter(), program.worker_seconds()
             answer = program.press(key)
             if is_there(running):
@@ -96,8 +95,6 @@ def _press(folder: Path, presses: int) -> Pressed:
             pressed.wall_seconds += time.perf_counter() - begin
             pressed.worker_seconds += program.worker_seconds() - cpu
             pressed.answers.append((key, answer))
-            if len(pressed.answers) == presses:
-                break
     return pressed
 
 

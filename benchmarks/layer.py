@@ -60,14 +60,15 @@ def layer_rows(folder: Path, rounds: int) -> Iterator[Row]:
     loop = "the plain call `numpy.linalg.svd(slice)`, with vectors (one slice of each of Q K V O timed, and scaled)"
     yield _faster_than_both("the same", taken["ours"], plain, loop)
 
-    best = min(products, key=lambda library: median(taken[library]))
-    rate = 2 * SQUARE**3 / median(taken[best])
+    best = min(products, key=lambda library: min(taken[library]))
+    rate = 2 * SQUARE**3 / min(taken[best])
     flops = sum(2 * min(each.shape) ** 2 * max(each.shape) for each in every)
     reference = (
         f"its fp64 products alone: {flops / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s of {best} "
-        f"({SQUARE} × {SQUARE} in fp64; the faster of numpy and torch)"
+        f"({SQUARE} × {SQUARE} in fp64, the faster of numpy and torch; the fastest run of both sides)"
     )
-    yield within("the same", 1.5, median(taken["ours"]), flops / rate, reference)
+    # fastest runs: what else the machine does slows a short layer and a long product down by different factors
+    yield within("the same", 1.5, min(taken["ours"]), flops / rate, reference)
 
 
 def whole_row(folder: Path, rounds: int) -> Iterator[Row]:

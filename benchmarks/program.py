@@ -159,8 +159,8 @@ class Program:
         """Type, without waiting for an answer."""
         os.write(self._fd, keys.encode())
 
-    def press(self, key: str, quiet: float = 0.15) -> Answer:
-        """Type one key and read until the answer has ended: nothing more for `quiet` seconds (0.6 s for the first)."""
+    def press(self, key: str, quiet: float = 0.3) -> Answer:
+        """Type one key and read its answer: until nothing comes for `quiet` seconds, or nothing at all in 0.6 s."""
         mark = self.size
         sent = time.perf_counter()
         self.send(key)

@@ -37,7 +37,11 @@ def main() -> int:
     from benchmarks.report import HEADER
 
     told = machine.machine()
-    folder = checkpoint(options.folder, layers)
+    try:
+        folder = checkpoint(options.folder, layers)
+    except OSError as error:
+        print(f"the weights cannot be built: {error}", file=sys.stderr)
+        return 1
     parts: dict[str, Callable[[], Iterator[Row]]] = {
         "layer": lambda: layer.layer_rows(folder, options.rounds),
         "whole": lambda: layer.whole_row(folder, max(1, options.rounds - 1)),
@@ -65,7 +69,7 @@ def main() -> int:
     verdict = f"MISSED: {missed} of {len(rows)} rows." if missed else "No target was missed."
     if failures:
         verdict += f" NOT MEASURED: {failures} of {len(options.only or PARTS)} parts."
-    print(f"\n{verdict} {told} The run took {(time.perf_counter() - begin) / 60:.0f} min.")
+    print(f"\n{verdict} {told} The run took {(time.perf_counter() - begin) / 60:.1f} min.")
     return 1 if failures else 0
 
 
