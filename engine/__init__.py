@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .errors import (
         AddressError,
         CheckpointError,
+        ChoiceError,
         ConfigError,
         DeviceError,
         EngineError,
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
         TensorError,
         WorkerError,
     )
+    from .events import DeviceKnown, Event, Failure, Noticed, Progress, Progressed, State, StateChanged
     from .metrics import METRICS, MetricInfo, Metrics
     from .model import HEADS, Job, MatrixInfo, Model
     from .opening import demo_path, open_model
     from .results import JobResult, MatrixResult
-    from .session import DeviceKnown, Event, Failure, Noticed, Progress, Progressed, Session, State, StateChanged
+    from .session import Session
     from .store import default_cache_dir
     from .text import printable
     from .views import Row, View, view, whole_view
@@ -52,6 +54,7 @@ _HOMES = {
     "errors": (
         "AddressError",
         "CheckpointError",
+        "ChoiceError",
         "ConfigError",
         "DeviceError",
         "EngineError",
@@ -65,21 +68,12 @@ _HOMES = {
         "WorkerError",
     ),
     "csv_export": ("export", "metrics_csv", "spectra_csv", "table_text", "write_text"),
+    "events": ("DeviceKnown", "Event", "Failure", "Noticed", "Progress", "Progressed", "State", "StateChanged"),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
     "model": ("HEADS", "Job", "MatrixInfo", "Model"),
     "opening": ("demo_path", "open_model"),
     "results": ("JobResult", "MatrixResult"),
-    "session": (
-        "DeviceKnown",
-        "Event",
-        "Failure",
-        "Noticed",
-        "Progress",
-        "Progressed",
-        "Session",
-        "State",
-        "StateChanged",
-    ),
+    "session": ("Session",),
     "store": ("default_cache_dir",),
     "text": ("printable",),
     "views": ("Row", "View", "view", "whole_view"),
@@ -95,6 +89,7 @@ __all__ = [
     "AddressError",
     "Analysis",
     "CheckpointError",
+    "ChoiceError",
     "ConfigError",
     "DeviceError",
     "DeviceKnown",

@@ -64,7 +64,7 @@ class Address:
             case [layer, head, matrix] if (
                 _NUMBER.fullmatch(layer) and _NUMBER.fullmatch(head) and _MATRIX.fullmatch(matrix)
             ):
-                return cls(int(layer), int(head), matrix)
+                return cls(int(layer), int(head), matrix.lower())  # they are shown as Q K V O
         raise AddressError(
             f"{text.strip()!r} is not an address.",
             "Write a layer (12), a head (12.5), a head's matrix (12.5.q) or a whole matrix (12.q_proj, lm_head).",

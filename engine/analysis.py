@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .address import Address
-from .choices import DEFAULT_K, Solver
-from .errors import AddressError, TensorError
+from .choices import DEFAULT_K, SOLVERS, Solver
+from .errors import AddressError, ChoiceError, TensorError
 from .metrics import Metrics
 from .model import Job, MatrixInfo, Model
 from .opening import open_model
@@ -35,7 +35,7 @@ class Analysis:
         k: how many values the top and bottom ratios add up.
 
     Raises:
-        EngineError: the model cannot be opened.
+        EngineError: the model cannot be opened, or there is no such solver or k.
     """
 
     def __init__(
@@ -47,6 +47,10 @@ class Analysis:
         cache_dir: str | Path | None = None,
         k: int = DEFAULT_K,
     ) -> None:
+        if solver not in SOLVERS:
+            raise ChoiceError(f"There is no solver {solver!r}.", f"Use {', '.join(SOLVERS)}.")
+        if k < 1:
+            raise ChoiceError(f"k is {k}: at least one value must be added up.", "Use k=1 or more.")
         self.model = model if isinstance(model, Model) else open_model(model)
         self.k = k
         self._solver: Solver = solver
@@ -69,11 +73,11 @@ class Analysis:
             self._computer.close()
             self._computer = None
 
-    def matrices(self, address: str | Address = "") -> tuple[MatrixInfo, ...]:
+    def matrices(self, address: str | int | Address = "") -> tuple[MatrixInfo, ...]:
         """The matrices directly below a place: a head's Q K V O, a layer's whole ones, the model's own."""
         return self.model.matrices(self._address(address))
 
-    def spectrum(self, address: str | Address) -> "NDArray[np.float64]":
+    def spectrum(self, address: str | int | Address) -> "NDArray[np.float64]":
         """The singular values of one matrix such as `12.5.q` or `12.q_proj`: (n,) float64, descending.
 
         Raises:
@@ -85,13 +89,13 @@ class Analysis:
         assert row.spectrum is not None
         return row.spectrum.copy()
 
-    def metrics(self, address: str | Address) -> Metrics:
+    def metrics(self, address: str | int | Address) -> Metrics:
         """The figures of one matrix; raises what `spectrum` raises."""
         row = self._row(address)
         assert row.metrics is not None
         return row.metrics
 
-    def view(self, address: str | Address = "") -> View:
+    def view(self, address: str | int | Address = "") -> View:
         """All rows of a place, computing what is missing: a head, a layer, or all heads of the model."""
         place = self._address(address)
         return view(self.model, place, self.result, k=self.k)
@@ -102,7 +106,7 @@ class Analysis:
             self._results[job] = self._store.load(job) or self._compute(job, on_step)
         return self._results[job]
 
-    def jobs(self, address: str | Address = "") -> tuple[Job, ...]:
+    def jobs(self, address: str | int | Address = "") -> tuple[Job, ...]:
         """The work that a view of a place needs."""
         return self.model.jobs(self._address(address))
 
@@ -124,7 +128,7 @@ class Analysis:
             self.notice = notice
             _log.warning(notice)
 
-    def _row(self, address: str | Address) -> Row:
+    def _row(self, address: str | int | Address) -> Row:
         place = self._address(address)
         if place.scope != "matrix":
             raise AddressError(
@@ -135,7 +139,7 @@ class Analysis:
             raise TensorError(row.problem)
         return row
 
-    def _address(self, address: str | Address) -> Address:
-        place = address if isinstance(address, Address) else Address.parse(address)
+    def _address(self, address: str | int | Address) -> Address:
+        place = address if isinstance(address, Address) else Address.parse(str(address))
         self.model.check(place)
         return place

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from .accelerator import Accelerator
-from .choices import SOLVERS, Solver
+from .choices import Solver
 from .cpu import Cpu
 from .device import choose_device
 from .errors import DeviceError
@@ -33,12 +33,9 @@ class Computer:
 
     Raises:
         DeviceError: the device is not there.
-        ValueError: there is no such solver.
     """
 
     def __init__(self, model: Model, solver: Solver = "gram64", device: str = "auto") -> None:
-        if solver not in SOLVERS:
-            raise ValueError(f"no solver {solver!r}; there are {', '.join(SOLVERS)}")
         self.model = model
         self.device = choose_device(device)
         self._reader = TensorReader(model.checkpoint.source)

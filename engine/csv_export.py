@@ -1,6 +1,7 @@
 """CSV files: the same rows for the screen's export and for the command line."""
 
 import csv
+import errno
 import io
 import os
 import re
@@ -81,8 +82,8 @@ def table_text(view: View) -> str:
     return metrics_csv(view, "\t")
 
 
-def export(view: View, folder: Path, wanted: Callable[[Row], bool] = lambda row: True) -> tuple[Path, Path]:
-    """Write `MODEL.SCOPE.metrics.csv` and `….spectra.csv` (the wanted rows' curves) into `folder`.
+def export(view: View, folder: Path, wanted: Callable[[Row], bool] = lambda row: True) -> tuple[Path, ...]:
+    """Write `MODEL.SCOPE.metrics.csv` and, when there are any, the wanted rows' curves as `….spectra.csv`.
 
     Existing files stay: a number is added to the new ones' names.
 
@@ -90,14 +91,16 @@ def export(view: View, folder: Path, wanted: Callable[[Row], bool] = lambda row:
         ExportError: a file could not be written; none is left half-written.
     """
     base = f"{file_name(view.model.name)}{_scope_name(view)}"
-    texts = {"metrics": metrics_csv(view), "spectra": spectra_csv(view, wanted)}
+    texts = {"metrics": metrics_csv(view)}
+    if any(row.spectrum is not None and wanted(row) for row in view.rows):
+        texts["spectra"] = spectra_csv(view, wanted)
     for number in range(1, 10_000):
         stem = base if number == 1 else f"{base}-{number}"
-        paths = (folder / f"{stem}.metrics.csv", folder / f"{stem}.spectra.csv")
-        if not any(os.path.lexists(path) for path in paths):
-            for path, text in zip(paths, texts.values(), strict=True):
+        if not any(os.path.lexists(folder / f"{stem}.{kind}.csv") for kind in ("metrics", "spectra")):
+            paths = {folder / f"{stem}.{kind}.csv": text for kind, text in texts.items()}
+            for path, text in paths.items():
                 write_text(path, text)
-            return paths
+            return tuple(paths)
     raise ExportError(f"{folder} holds 9,999 exports of this view already.", "Move them away first.")
 
 
@@ -131,9 +134,9 @@ def write_text(path: Path, text: str) -> None:
         target.chmod(_default_mode() if mode is None else mode)
     except (OSError, RuntimeError) as error:  # before Python 3.13, a loop of links is a RuntimeError
         reason = (isinstance(error, OSError) and error.strerror) or error
-        raise ExportError(
-            f"{path} cannot be written: {reason}.", "Give a path in a folder that you may write to."
-        ) from error
+        full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+        hint = "Make room on that disk, or give a path on another." if full else "Give a path that you may write to."
+        raise ExportError(f"{path} cannot be written: {reason}.", hint) from error
 
 
 def _default_mode() -> int:

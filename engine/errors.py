@@ -2,6 +2,7 @@
 
     EngineError
     ├── AddressError            no such layer, head or matrix; not an address
+    ├── ChoiceError             no such solver; a k below 1
     ├── ModelNotFoundError      no such folder or file, or nothing in it that can be read
     ├── CheckpointError         the files are there but cannot be used
     │   ├── HeaderError         a safetensors header is damaged, cut short or hostile
@@ -38,6 +39,13 @@ class AddressError(EngineError):
     """No such layer, head or matrix in this model, or the text is no address."""
 
     title = "No such place"
+    exit_code = 2
+
+
+class ChoiceError(EngineError):
+    """A solver or another option that there is not."""
+
+    title = "No such choice"
     exit_code = 2
 
 

@@ -88,6 +88,12 @@ Published multimodal configs (gemma-3-4b-it, llava-1.5-7b) leave such fields out
 """
 
 
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config that is about the language model; in a multimodal one it stands under `text_config`."""
+    nested = config.get("text_config")
+    return {**config, **nested} if isinstance(nested, Mapping) else config
+
+
 def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
     """The head counts of a config (of its `text_config` in a multimodal model), or None when it does not say.
 
@@ -96,8 +102,7 @@ def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
     Raises:
         ConfigError: a number is missing its counterpart, is no positive integer, or does not divide.
     """
-    nested = config.get("text_config")
-    text: Mapping[str, Any] = {**config, **nested} if isinstance(nested, Mapping) else config
+    text = text_config(config)
     text = {**CONFIG_DEFAULTS.get(str(text.get("model_type")), {}), **text}
     heads = _positive(text, "num_attention_heads")
     if heads is None:

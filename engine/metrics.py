@@ -171,6 +171,15 @@ def nuclear_norm(sigma: "Array") -> "Array":
     return norm
 
 
+def rounding_noise(sigma: "Array", rows: int, cols: int) -> int:
+    """How many of (n,) values, 0 aside, lie below max(rows, cols) · ε · σ₁: rounding decides them, not the matrix.
+
+    The bound is that of `numpy.linalg.matrix_rank`, with the ε of fp64.
+    """
+    noise = (sigma > 0) & (sigma < max(rows, cols) * np.finfo(np.float64).eps * sigma[0])
+    return int(noise.sum())
+
+
 def _relative(sigma: "Array") -> "Array":
     """σ/σ₁, whose squares neither overflow nor vanish."""
     return _ratio(sigma, sigma[..., :1])

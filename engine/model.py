@@ -9,8 +9,11 @@ from .address import Address
 from .architectures import Placement, find_architecture
 from .checkpoint import Checkpoint, TensorRef
 from .errors import AddressError, ModelNotFoundError
-from .layout import HeadCounts, HeadMatrix, Side, head_counts
-from .text import printable, shortened
+from .layout import HeadCounts, HeadMatrix, Side, head_counts, text_config
+from .text import plural, printable, shortened
+
+MOST_LAYERS = 10**6
+"""A number of layers that no model has."""
 
 HEADS = "heads"
 """The kind of job that computes all attention heads of a layer."""
@@ -334,9 +337,27 @@ class Model:
             names = self._whole_names(address.layer)
             where = self.name if address.layer is None else f"Layer {address.layer}"
         if address.matrix not in names:
+            tied = text_config(self.checkpoint.config or {}).get("tie_word_embeddings") is True
+            if tied and address == Address(matrix="lm_head") and "embed_tokens" in names:
+                raise AddressError(f"{self.name} has no lm_head of its own: it is tied to embed_tokens.", "Use that.")
             raise AddressError(
                 f"There is no matrix {address.matrix!r} there: {where} has {', '.join(names) or 'none'}."
             )
+
+    def has_problem(self, job: Job) -> bool:
+        """Whether some tensor of a job can never be computed."""
+        if job.kind != HEADS or job.layer is None:
+            ref = self._whole_ref(job.layer, job.kind)
+            return ref is not None and tensor_problem(ref) is not None
+        return any(tensor_problem(tensor.ref) for tensor in self.head_tensors(job.layer))
+
+    @cached_property
+    def incomplete(self) -> str | None:
+        """A sentence when the config promises more layers than there are, as in a single shard of a model."""
+        promised = text_config(self.checkpoint.config or {}).get("num_hidden_layers")
+        if not isinstance(promised, int) or not len(self.layers) < promised < MOST_LAYERS:
+            return None
+        return f"config.json says {plural(promised, 'layer')}; {len(self.layers):,} are in these files."
 
     def complete(self, text: str, limit: int = 20) -> list[str]:
         """Addresses that begin with `text`, in the model's order; at most `limit`."""

@@ -39,6 +39,12 @@ class JobResult:
     job: Job
     matrices: Mapping[str, MatrixResult]
 
+    @property
+    def flawed(self) -> frozenset[tuple[str, int]]:
+        """The matrices, as name and slice, that have no spectrum because of NaN or infinite weights."""
+        found = self.matrices.items()
+        return frozenset((name, i) for name, matrix in found for i, count in enumerate(matrix.nonfinite) if count)
+
 
 Lookup = Callable[[Job], JobResult | None]
 """Finds a job's result, or None when it has not been computed."""

@@ -9,80 +9,16 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from .address import Address
 from .choices import Solver
-from .model import HEADS, Job, Model
+from .events import DeviceKnown, Event, Failure, Noticed, Progress, Progressed, State, StateChanged
+from .model import HEADS, Job, MatrixInfo, Model
 from .process import WorkerProcess, log_path
 from .results import JobResult
 from .store import Store
-
-
-class State(Enum):
-    """Where a job stands."""
-
-    ABSENT = "absent"
-    WAITING = "waiting"
-    RUNNING = "running"
-    CACHED = "cached"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the running job is; the speed is that of reading, in bytes per second."""
-
-    job: Job
-    bytes_read: int
-    bytes_total: int
-    done: int
-    total: int
-    bytes_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a job failed, and what to do."""
-
-    title: str
-    message: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class StateChanged:
-    """A job's state has changed."""
-
-    job: Job
-    state: State
-
-
-@dataclass(frozen=True, slots=True)
-class Progressed:
-    """The running job has come further."""
-
-    progress: Progress
-
-
-@dataclass(frozen=True, slots=True)
-class Noticed:
-    """A sentence for the user: the worker died, the cache cannot be written, …"""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceKnown:
-    """The worker is ready and says what it computes on."""
-
-    device: str
-
-
-Event = StateChanged | Progressed | Noticed | DeviceKnown
 
 _PATIENCE = 1.0
 """Seconds that a running job may go on after it is no longer wanted, while a wanted one waits."""
@@ -115,6 +51,7 @@ class Session:
         self._on_event = on_event
         self._results: dict[Job, JobResult] = {}
         self._on_disk: set[Job] = set()
+        self._flaws: dict[Job, frozenset[tuple[str, int]]] = {}
         self._failures: dict[Job, Failure] = {}
         self._deaths: dict[Job, int] = {}
         self._focus: tuple[Job, ...] = ()
@@ -128,6 +65,10 @@ class Session:
         self._stopped = False
         self._starts_failed = 0
         self._broken: Failure | None = None
+        self._mourned: Job | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self.keeps = True
+        """Whether results can be kept on disk, as far as is known."""
 
     # what the screen asks ------------------------------------------------------------------------
 
@@ -135,16 +76,21 @@ class Session:
         """Look at what is on disk and warm the worker up in the background."""
         self._on_disk = {job for job in self.store.present() if self._is_ours(job)}
         self._spawn(self._run_worker())
+        self._checking = asyncio.get_running_loop().create_task(self._check_disk())
 
     def stop(self) -> None:
         """End the worker at once, whatever it does."""
         self._stopped = True
         self._kill()
+        if self._checking:
+            self._checking.cancel()
 
     async def close(self) -> None:
         """`stop`, and wait until the worker is gone."""
         self.stop()
         await asyncio.gather(*self._tasks)
+        if self._checking:
+            await asyncio.wait([self._checking])
 
     def want(self, address: Address) -> None:
         """Say what the user looks at; it replaces what was said before.
@@ -168,6 +114,7 @@ class Session:
         for job in self.model.jobs(address):
             if job != self._running:
                 self._results.pop(job, None)
+                self._flaws.pop(job, None)
                 self._failures.pop(job, None)
                 self._deaths.pop(job, None)
                 self._on_disk.discard(job)
@@ -197,8 +144,16 @@ class Session:
             self._on_disk.discard(job)
             self._changed(job)
         else:
-            self._results[job] = found
+            self._keep(found)
         return found
+
+    def is_flawed(self, info: MatrixInfo) -> bool:
+        """Whether a matrix can never have a spectrum, as far as is known: its weights or its dtype forbid it."""
+        return info.problem is not None or (info.matrix, info.index) in self._flaws.get(info.job, ())
+
+    def has_flaws(self, job: Job) -> bool:
+        """Whether any matrix of a job is flawed."""
+        return bool(self._flaws.get(job)) or self.model.has_problem(job)
 
     def failure(self, job: Job) -> Failure | None:
         """Why a job failed."""
@@ -214,6 +169,25 @@ class Session:
         """How many layers have everything that their view shows (see `Model.jobs`)."""
         there = self._on_disk | self._results.keys()
         return sum(there.issuperset(self.model.jobs(Address(layer))) for layer in self.model.layers)
+
+    def _keep(self, result: JobResult) -> None:
+        self._results[result.job] = result
+        self._flaws[result.job] = result.flawed
+
+    async def _check_disk(self) -> None:
+        """Find out which results on disk can be believed and which have flaws, without keeping them in memory."""
+        for job in sorted(self._on_disk, key=str):
+            if job in self._results:
+                continue
+            found = await asyncio.to_thread(self.store.load, job)
+            if job in self._results or job not in self._on_disk or job == self._running:
+                continue
+            if found is None:
+                self._on_disk.discard(job)
+                self._changed(job)
+            elif found.flawed:
+                self._flaws[job] = found.flawed
+                self._changed(job)
 
     # the queue -----------------------------------------------------------------------------------
 
@@ -326,6 +300,7 @@ class Session:
         self._deaths.pop(job, None)
         if "data" in event:
             self._notice(event["notice"])
+            self.keeps = False
             found = self.store.decode(job, base64.b64decode(event["data"]))
         else:
             found = self.store.load(job)
@@ -333,7 +308,9 @@ class Session:
             hint = "Another program may have removed it: press r to compute again."
             self._failures[job] = Failure("Result lost", f"The result of {job} could not be read back.", hint)
         else:
-            self._results[job] = found
+            self._keep(found)
+        if self._mourned == job:
+            self._mourned, self.notice = None, ""
         self._changed(job)
 
     def _fail(self, job: Job | None, failure: Failure) -> None:
@@ -362,6 +339,7 @@ class Session:
                     self._fail(None, Failure("Worker failed", f"The compute process does not start: {how}.", hint))
             return
         self._deaths[job] = self._deaths.get(job, 0) + 1
+        self._mourned = job
         self.progress = None
         if self._deaths[job] < 2:
             self._notice(f"The compute process {how} while computing {job}; trying once more.")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svdtui.engine import METRICS, Metrics
-from svdtui.engine.metrics import compute_metrics
+from svdtui.engine.metrics import compute_metrics, rounding_noise
 
 
 def of(*sigma: float, k: int = 10) -> Metrics:
@@ -99,3 +99,11 @@ def test_one_spectrum_and_a_table_of_them_give_the_same_bits(sigma: list[float])
     table = np.array([sigma] * 5)
     table[3] *= 0.5
     assert compute_metrics(table)[1] == of(*sigma)
+
+
+def test_rounding_noise_is_what_numpy_counts_out_of_the_rank() -> None:
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((40, 5)) @ random.standard_normal((5, 60))
+    sigma = np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
+    assert rounding_noise(sigma, 40, 60) == (sigma > 0).sum() - np.linalg.matrix_rank(matrix) > 0
+    assert rounding_noise(np.array([1.0, 0.5, 0.0]), 3, 3) == 0

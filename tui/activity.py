@@ -20,13 +20,15 @@ def activity(session: Session) -> Span:
         return " · ".join(parts), "busy"
     if session.notice:
         return f"! {session.notice}", "warn"
-    if session.model.heads_problem:
-        return f"! {session.model.heads_problem}", "warn"
+    for sentence in (session.model.heads_problem, session.model.incomplete):
+        if sentence:
+            return f"! {sentence}", "warn"
     if session.waiting:
         return "◔ The compute process is starting …" if not session.device else f"◔ {session.waiting} waiting", "busy"
     return "", ""
 
 
 def readiness(session: Session) -> str:
-    """How much is ready: `cached 3/32 layers`."""
-    return f"cached {session.cached}/{len(session.model.layers)} layers"
+    """How much is ready: `cached 3/32 layers`, or `computed, not kept, …` where the cache cannot be written."""
+    word = "cached" if session.keeps else "computed, not kept"
+    return f"{word} {session.cached}/{len(session.model.layers)} layers"

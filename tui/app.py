@@ -27,7 +27,8 @@ from .themes import DARK, LIGHT, PLAIN, curve_colours, ground_of_terminal
 
 if TYPE_CHECKING:
     from svdtui.engine.choices import Solver
-    from svdtui.engine.session import Event, Session
+    from svdtui.engine.events import Event
+    from svdtui.engine.session import Session
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 """Textual leaves the terminal as it is on these; we leave the program instead."""

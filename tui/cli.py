@@ -137,10 +137,11 @@ def command(
 ) -> None:
     """Explore the singular values of a language model's weights."""
     headless = csv is not None or spectra_csv is not None
+    if model == "":
+        raise typer.BadParameter("is empty: give a model folder, . for this one", param_hint="MODEL")
     if (model is None) == (not demo):
-        raise typer.BadParameter(
-            "give a model folder, or --demo for the one that comes with svdtui", param_hint="MODEL"
-        )
+        wish = "give a model folder, or --demo, not both" if demo else "give a model folder, or --demo"
+        raise typer.BadParameter(wish, param_hint="MODEL")
     if not headless and (layer, head, matrix) != (None, None, None):
         raise typer.BadParameter(
             "needs --csv or --spectra-csv; on screen use --at", param_hint="--layer/--head/--matrix"

@@ -3,6 +3,9 @@
 MISSING = "–"
 """Stands for a figure that is undefined, such as any ratio of a zero matrix."""
 
+WIDEST = 7
+"""Cells of the widest figure."""
+
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -35,10 +38,13 @@ def _exponent(size: float) -> int:
 
 
 def _scientific(value: float) -> str:
-    """`1.23e-4`, with fewer digits before a longer exponent."""
-    mantissa, _, exponent = f"{value:.2e}".partition("e")
-    power = str(int(exponent))
-    return f"{mantissa[: 6 - len(power)].rstrip('.')}e{power}"
+    """`1.23e-4`, rounded to fewer digits before a longer exponent."""
+    for digits in (2, 1, 0):
+        mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+        text = f"{mantissa}e{int(exponent)}"
+        if len(text) <= WIDEST:
+            break
+    return text
 
 
 def tick(value: float, step: float) -> str:

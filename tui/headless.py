@@ -57,8 +57,9 @@ def write_csv(
             analysis.model.check(place)
             _compute(analysis, place)
             shown = analysis.view(place)
-            if analysis.notice:
-                _say(analysis.notice)
+            for sentence in (analysis.notice, analysis.model.incomplete):
+                if sentence:
+                    _say(sentence)
             if analysis.model.heads_problem and place.scope in {"model", "layer"}:
                 _say(f"{analysis.model.heads_problem} The rows are whole matrices.")
     except KeyboardInterrupt:

@@ -3,11 +3,12 @@
 Imported after the first frame, with the session.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from svdtui.engine.address import Address
-from svdtui.engine.session import Session, State
+from svdtui.engine.events import State
+from svdtui.engine.model import Job
+from svdtui.engine.session import Session
 
 from .widgets.outline import Node
 
@@ -29,8 +30,8 @@ MARKS = {
     State.FAILED: Mark("✗", "bad", "failed"),
 }
 
-FLAWED = Mark("!", "bad", "has NaN or infinite weights")
-"""A matrix that was computed, but has no spectrum."""
+FLAWED = Mark("!", "bad", "no spectrum here or of something inside: NaN, infinite or unsupported weights")
+"""Something was computed as far as it can be, and that is not all."""
 
 
 def common(states: Iterable[State]) -> State:
@@ -42,13 +43,20 @@ def common(states: Iterable[State]) -> State:
     return State.CACHED if found == {State.CACHED} else State.ABSENT
 
 
-def mark_of(node: Node, session: Session, flawed: Collection[Address]) -> Mark | None:
-    """The mark of a node; `flawed` are the matrices that turned out to have no spectrum. The root has none."""
-    if node.kind == "matrix" and node.address in flawed:
+def mark_of(node: Node, session: Session) -> Mark | None:
+    """The mark of a node. The root has none; a head or layer with a flawed matrix is marked as that matrix is."""
+    if node.kind == "matrix" and session.is_flawed(session.model.info(node.address)):
         return FLAWED
     if node.job is not None:
-        return MARKS[session.state(node.job)]
+        state = session.state(node.job)
+        return FLAWED if state is State.CACHED and _holds_flaw(node, session, node.job) else MARKS[state]
     if node.kind == "model":
         return None
     jobs = {info.job for info in session.model.matrices(node.address)}
     return MARKS[common(map(session.state, jobs))] if jobs else None
+
+
+def _holds_flaw(node: Node, session: Session, job: Job) -> bool:
+    if node.kind == "head":
+        return any(map(session.is_flawed, session.model.matrices(node.address)))
+    return session.has_flaws(job)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from svdtui.engine.address import Address, Scope
 from svdtui.engine.choices import DEFAULT_K
+from svdtui.engine.events import State
+from svdtui.engine.metrics import rounding_noise
 from svdtui.engine.model import HEADS, Job, Model
-from svdtui.engine.session import Session, State
+from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 from svdtui.engine.views import Row, View, view, whole_view
 
@@ -99,7 +101,12 @@ def _so_far(title: str, seen: View) -> str:
 
 def _spectra(rows: Sequence[Row]) -> list[Spectrum]:
     return [
-        Spectrum(row.info.label, row.info.matrix if row.info.address.head is not None else "whole", row.spectrum)
+        Spectrum(
+            row.info.label,
+            row.info.matrix if row.info.address.head is not None else "whole",
+            row.spectrum,
+            rounding_noise(row.spectrum, row.info.rows, row.info.cols),
+        )
         for row in rows
         if row.spectrum is not None
     ]

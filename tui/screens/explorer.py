@@ -26,7 +26,8 @@ from ..widgets.stage import Look
 from ..widgets.tree import ModelTree
 
 if TYPE_CHECKING:
-    from svdtui.engine.session import Event, Session
+    from svdtui.engine.events import Event
+    from svdtui.engine.session import Session
 
     from ..marks import Mark
     from ..scene import Scene
@@ -71,7 +72,6 @@ class Explorer(Screen[None]):
         self._moved = 0.0
         self._settling: Timer | None = None
         self._gathering: Timer | None = None
-        self._flawed: set[Address] = set()
 
     def compose(self) -> ComposeResult:
         """Header, tree beside curves over figures, status, keys."""
@@ -136,10 +136,6 @@ class Explorer(Screen[None]):
         from ..scene import scene
 
         self.scene = now = scene(self._tree.node, self.session, self._k)
-        flawed = {row.info.address for row in now.view.rows if row.problem}
-        if not flawed <= self._flawed:
-            self._flawed |= flawed
-            self._tree.repaint()
         self._results.show(now, self.look)
         self._show_status()
 
@@ -156,7 +152,7 @@ class Explorer(Screen[None]):
 
     def on_explorer_reported(self, message: "Explorer.Reported") -> None:
         """Bring up to date what the event is about, and nothing else."""
-        from svdtui.engine.session import DeviceKnown, Noticed, Progressed, StateChanged
+        from svdtui.engine.events import DeviceKnown, Noticed, Progressed, StateChanged
 
         match message.event:
             case Progressed(progress):
@@ -187,7 +183,7 @@ class Explorer(Screen[None]):
 
     def _show_later(self, job: Job) -> None:
         """Show new results: at once in a short view, gathered in a long one. What got lost is asked for again."""
-        from svdtui.engine.session import State
+        from svdtui.engine.events import State
 
         single = self._tree.node.kind not in ("model", "whole")
         if single and self.session and self.session.state(job) is State.ABSENT and not self._settling:
@@ -213,7 +209,7 @@ class Explorer(Screen[None]):
             return None
         from ..marks import mark_of
 
-        return mark_of(node, self.session, self._flawed)
+        return mark_of(node, self.session)
 
     # keys ----------------------------------------------------------------------------------------
 
@@ -276,8 +272,6 @@ class Explorer(Screen[None]):
         if self._tree.node.kind in ("model", "whole"):
             self._status.flash("Select a layer, a head or a matrix to compute it again.")
             return
-        if self.scene is not None:
-            self._flawed -= {row.info.address for row in self.scene.view.rows}
         self.session.again(self.address)
         self.show_scene()
 

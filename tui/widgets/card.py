@@ -11,7 +11,7 @@ from .figures import wrapped
 from .painted import Line, Span
 
 if TYPE_CHECKING:
-    from svdtui.engine.session import Failure, Progress, State
+    from svdtui.engine.events import Failure, Progress, State
 
 MAX_WIDTH = 72
 MAX_BAR = 24
@@ -37,7 +37,7 @@ class Card:
 
 def card(job: str, state: "State", progress: "Progress | None", failure: "Failure | None", wait: str) -> Card:
     """The card of a job: `job` says what it is, `wait` what it waits for."""
-    from svdtui.engine.session import State
+    from svdtui.engine.events import State
 
     if state is State.FAILED:
         if failure is None:

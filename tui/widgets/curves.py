@@ -30,11 +30,15 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """A matrix's label and ink, and its singular values, descending, (n,)."""
+    """A matrix's label and ink, and its singular values, descending, (n,).
+
+    `noise` is how many of them only say how numbers are rounded.
+    """
 
     label: str
     ink: str
     sigma: "Array"
+    noise: int = 0
 
 
 def is_logarithmic(transform: Transform, log: bool) -> bool:
@@ -57,6 +61,8 @@ def trace(spectra: Iterable[Spectrum], transform: Transform, log: bool) -> tuple
             zeros = int(len(y) - shown.sum())
             if zeros:
                 remarks.append(f"{spectrum.label}: {zeros:,} of {len(y):,} σ are 0, not drawn")
+            if spectrum.noise:
+                remarks.append(f"{spectrum.label}: the last {spectrum.noise:,} of {len(sigma):,} σ are rounding noise")
             x, y = x[shown], np.log10(y[shown])
         if len(y):
             curves.append(Curve(spectrum.label, spectrum.ink, x, y))

@@ -67,7 +67,7 @@ class Stage:
         left_out = bool(remarks)
         hidden = [spectrum.label for spectrum in spectra if spectrum.ink in out]
         if hidden:
-            remarks.append(f"{' '.join(hidden)} hidden")
+            remarks.append(f"{' '.join(hidden)} hidden: 1 2 3 4 show them")
         rows = height - 1 - (REMARK_ROWS if remarks else 0)
         letters = self._letters or look.transform == "energy"
         lines = chart(curves, width, rows, log=log, letters=letters)

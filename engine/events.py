@@ -1,0 +1,69 @@
+"""What the session tells the screen: where each job stands, how far the running one is, and what went wrong."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from .model import Job
+
+
+class State(Enum):
+    """Where a job stands."""
+
+    ABSENT = "absent"
+    WAITING = "waiting"
+    RUNNING = "running"
+    CACHED = "cached"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the running job is; the speed is that of reading, in bytes per second."""
+
+    job: Job
+    bytes_read: int
+    bytes_total: int
+    done: int
+    total: int
+    bytes_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed, and what to do."""
+
+    title: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """A job's state has changed."""
+
+    job: Job
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """The running job has come further."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A sentence for the user: the worker died, the cache cannot be written, …"""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKnown:
+    """The worker is ready and says what it computes on."""
+
+    device: str
+
+
+Event = StateChanged | Progressed | Noticed | DeviceKnown
