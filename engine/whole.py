@@ -1,7 +1,7 @@
 """The spectrum of a whole matrix on the CPU, in blocks: no second full-size copy of a vocabulary-sized matrix.
 
 `gram64` for whole matrices has one step more than for heads. Square matrices have small singular values: σ₁/σₙ grows
-with n, so that most of a large model's Q and O exceed the limit, and an fp64 SVD of each would cost three times the
+with n, so that many of a large model's Q and O exceed the limit, and an fp64 SVD of each would cost far more than the
 rest. Only the small end needs it: block inverse iteration on the Gram matrix gives the subspace of the small values
 (an invariant subspace is far more exact than the small eigenvalues themselves), and the values of the matrix itself
 restricted to that subspace (Rayleigh-Ritz) replace them. What the Gram matrix said must agree within its known error,
@@ -45,8 +45,8 @@ _TILE = 512
 _FREE_SHARE = 0.8
 """Share of the processor's time that the Gram matrix must have got for the eigenvalues to use several threads.
 
-The threads of a BLAS wait by spinning; where other programs use the processor, two of them were seen to take thirty
-times as long as one."""
+The threads of a BLAS wait by spinning; where other programs use the processor, several take many times as long as one.
+"""
 
 _REFINE_LIMIT = 1e6
 """σ₁/σₙ up to which the small end is refined; beyond it the Gram matrix says too little to agree with."""

@@ -1,12 +1,13 @@
 """The Python API, as the README shows it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from svdtui.engine import Address, AddressError, Analysis, DeviceError, TensorError, demo_path, open_model
+from svdtui.engine import Address, AddressError, Analysis, ChoiceError, DeviceError, TensorError, demo_path, open_model
 
 from .checkpoints import Checkpoint, write_checkpoint
 
@@ -69,6 +70,24 @@ def test_a_device_that_is_not_there(made: Checkpoint, tmp_path: Path) -> None:
         pytest.raises(DeviceError, match=r"(?i)cuda"),
     ):
         analysis.spectrum("0.0.q")
+
+
+@pytest.mark.parametrize("options", [{"k": 0}, {"k": -3}, {"solver": "svd16"}])
+def test_choices_that_there_are_not_are_refused(made: Checkpoint, options: dict[str, Any]) -> None:
+    with pytest.raises(ChoiceError):
+        Analysis(made.folder, **options)
+
+
+def test_a_layer_may_be_named_by_its_number_and_a_matrix_as_it_is_shown(made: Checkpoint, tmp_path: Path) -> None:
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        assert len(analysis.view(1).rows) == 16
+        assert np.array_equal(analysis.spectrum("1.0.Q"), analysis.spectrum("1.0.q"))
+
+
+def test_a_tied_head_is_found_under_its_own_name(tmp_path: Path) -> None:
+    made = write_checkpoint(tmp_path / "m", tied=True)
+    with Analysis(made.folder) as analysis, pytest.raises(AddressError, match="tied to embed_tokens"):
+        analysis.spectrum("lm_head")
 
 
 def test_mps_computes_on_the_cpu_and_says_so(made: Checkpoint, tmp_path: Path) -> None:

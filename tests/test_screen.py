@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -512,6 +513,45 @@ async def test_a_matrix_with_nan_is_marked_and_the_others_are_drawn(tmp_path: Pa
         await press(pilot, "h")
         assert curve_labels(pilot) == set("QVO")
         assert "NaN or infinite" in shown(pilot, "#results")
+
+
+async def test_flaws_are_marked_on_all_that_holds_them_from_the_start(tmp_path: Path) -> None:
+    weight = decaying(64, 64).to(torch.bfloat16)
+    weight[20, 3] = torch.nan  # rows 16 … 31 are head 1
+    name = "model.layers.1.self_attn.q_proj.weight"
+    folder = write_checkpoint(tmp_path / "nan", layers=2, overrides={name: weight}).folder
+    async with opened(folder, "1.1"):
+        pass
+    async with opened(folder, "0.0") as pilot:  # layer 1 comes from the disk, and nobody looked at it
+        await until(pilot, lambda: "layer 1          !" in shown(pilot, "#tree"))
+        await press(pilot, *"g1.1.q", "enter")
+        marks = {line.split()[-2]: line.split()[-1] for line in shown(pilot, "#tree").splitlines() if "head" in line}
+        assert marks["1"] == "!"
+        assert marks["2"] == "●"
+        lines = [line.split() for line in shown(pilot, "#tree").splitlines()]
+        assert ["Q", "!"] in lines
+        assert ["O", "●"] in lines, shown(pilot, "#tree")
+
+
+async def test_a_cache_that_keeps_nothing_is_not_called_one(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "m", layers=1).folder
+    (folder.parent / "cache").write_text("in the way")
+    async with opened(folder, "0.0") as pilot:
+        assert "computed, not kept 1/1 layers" in shown(pilot, "#status")
+
+
+async def test_values_that_are_rounding_noise_are_called_so(tmp_path: Path) -> None:
+    low = (torch.randn(16, 5, dtype=torch.float64) @ torch.randn(5, 64, dtype=torch.float64)).repeat(2, 1)
+    name = "model.layers.0.self_attn.v_proj.weight"
+    folder = write_checkpoint(tmp_path / "low", layers=1, overrides={name: low}).folder
+    async with opened(folder, "0.0") as pilot:
+        assert re.search(r"V: the last \d+ of 16 σ are rounding noise", shown(pilot, "#results"))
+
+
+async def test_layers_that_the_config_promises_and_the_files_lack_are_told(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "part", layers=2, config={"num_hidden_layers": 5}).folder
+    async with opened(folder, "0.0") as pilot:
+        assert "config.json says 5 layers; 2 are in these files." in shown(pilot, "#status")
 
 
 async def test_a_zero_matrix_has_dashes_for_ratios(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ async def test_a_killed_worker_is_replaced_and_the_job_done(tmp_path: Path, star
     process.send_signal(signal.SIGKILL)
     await until(lambda: session.state(Job(0, "down_proj")) is State.CACHED)
     assert any(isinstance(e, Noticed) and "killed" in e.message for e in events)
+    assert session.notice == ""  # it ended well
     assert workers()[0].pid != process.pid
 
 

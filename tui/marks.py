@@ -45,8 +45,9 @@ def common(states: Iterable[State]) -> State:
 
 def mark_of(node: Node, session: Session) -> Mark | None:
     """The mark of a node. The root has none; a head or layer with a flawed matrix is marked as that matrix is."""
-    if node.kind == "matrix" and session.is_flawed(session.model.info(node.address)):
-        return FLAWED
+    if node.kind == "matrix" and node.job is not None:
+        flawed = session.is_flawed(session.model.info(node.address))
+        return FLAWED if flawed else MARKS[session.state(node.job)]
     if node.job is not None:
         state = session.state(node.job)
         return FLAWED if state is State.CACHED and _holds_flaw(node, session, node.job) else MARKS[state]
@@ -57,6 +58,7 @@ def mark_of(node: Node, session: Session) -> Mark | None:
 
 
 def _holds_flaw(node: Node, session: Session, job: Job) -> bool:
+    """Whether something in a head, or in a layer's heads, is flawed."""
     if node.kind == "head":
         return any(map(session.is_flawed, session.model.matrices(node.address)))
     return session.has_flaws(job)
