@@ -361,6 +361,8 @@ async def test_goto_completes_refuses_and_goes(folder: Path) -> None:
         assert at(pilot) == "1.down_proj"
         await press(pilot, "g", "escape")
         assert at(pilot) == "1.down_proj"
+        await press(pilot, *"g0.ga", "enter")
+        assert at(pilot) == "0.gate_proj"
 
 
 async def test_the_last_place_is_remembered_per_model(folder: Path) -> None:

@@ -36,7 +36,7 @@ class Goto(ModalScreen[Address | None]):
     def compose(self) -> ComposeResult:
         """A prompt, and a line of completions or of what is wrong."""
         with Vertical(id="goto-box"):
-            yield Static(Content("Go to"), id="goto-title")
+            yield Static(Content("Go to · tab completes"), id="goto-title")
             yield self._input
             yield self._said
 
@@ -76,12 +76,15 @@ class Goto(ModalScreen[Address | None]):
             self._input.cursor_position = agreed
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Go there, or say why not."""
+        """Go there, or to the only place that begins so, or say why not."""
         text = event.value.strip()
-        if problem := self._problem(text):
-            self._say(problem, bad=True)
-        else:
+        problem = self._problem(text)
+        if not problem:
             self.dismiss(Address.parse(text))
+        elif text and len(found := self._model.complete(text, SHOWN)) == 1:
+            self.dismiss(Address.parse(found[0]))
+        else:
+            self._say(problem, bad=True)
 
     def _say(self, text: str, *, bad: bool = False) -> None:
         self._said.set_class(bad, "-bad")
