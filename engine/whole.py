@@ -48,7 +48,7 @@ _FREE_SHARE = 0.8
 The threads of a BLAS wait by spinning; where other programs use the processor, several take many times as long as one.
 """
 
-_REFINE_LIMIT = 1e6
+_REFINE_LIMIT = 3e6
 """σ₁/σₙ up to which the small end is refined; beyond it the Gram matrix says too little to agree with."""
 
 _SUBSPACE_MARGIN = 4.0
@@ -57,7 +57,7 @@ _SUBSPACE_MARGIN = 4.0
 _ITERATIONS = 6
 """16⁻⁶ of a direction just outside the subspace is left, and its square (10⁻¹⁴) is what enters a value."""
 
-_GRAM_ERROR = 1e-12
+_GRAM_ERROR = 1e-13
 """Largest difference of λ/λ₁ between the refined values and the Gram matrix's that rounding can explain."""
 
 

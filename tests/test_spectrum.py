@@ -206,3 +206,25 @@ class TestCheckpoints:
         assert found.solvers == ("gram64" if decay == -1 else "svd64",)
         assert np.abs(found.sigma[0] - truth).max() <= 1e-13 * truth[0]
         assert found.sigma[0] == pytest.approx(truth, rel=1e-5)
+
+    @pytest.mark.parametrize("condition", [3e4, 1e5, 2e6])
+    @pytest.mark.parametrize("shape", [(256, 256), (300, 256), (256, 300)], ids=str)
+    def test_the_small_end_of_a_whole_matrix_is_refined(
+        self, tmp_path: Path, shape: tuple[int, int], condition: float
+    ) -> None:
+        weight = planted(torch.linspace(1, 1 / condition, 256, dtype=torch.float64), *shape).float()
+        made = write_checkpoint(tmp_path / "m", layers=1, overrides={"lm_head.weight": weight})
+        found = self.solve(made.folder, Job(None, "lm_head"), "gram64", "cpu")["lm_head"]
+        truth = true_sigma(weight)
+        matrix = np.asarray(weight.double().numpy(), dtype=np.float64)
+        eigenvalues = np.linalg.eigvalsh(matrix @ matrix.T if shape[0] == 256 else matrix.T @ matrix)
+        unrefined = np.sqrt(np.maximum(eigenvalues[::-1], 0))
+        assert found.solvers == ("gram64",)
+        assert errors(found.sigma[0], truth)[0] < 1e-9
+        assert errors(unrefined, truth)[0] > 1e-9  # so it was worth it
+
+    def test_a_spectrum_with_too_many_small_values_goes_to_the_fp64_svd(self, tmp_path: Path) -> None:
+        weight = planted(torch.logspace(0, -5, 256, dtype=torch.float64), 256, 256).float()
+        made = write_checkpoint(tmp_path / "m", layers=1, overrides={"lm_head.weight": weight})
+        found = self.solve(made.folder, Job(None, "lm_head"), "gram64", "cpu")["lm_head"]
+        assert found.solvers == ("svd64",)
