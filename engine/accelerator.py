@@ -1,4 +1,7 @@
-"""Solving on a torch device (CUDA): heads in batches, whole matrices by blocks; the same promises as on the CPU."""
+"""Solving on a torch device (CUDA): heads in batches, whole matrices by blocks; as exact as on the CPU.
+
+One thing is simpler here: a whole matrix beyond the condition limit goes to an fp64 SVD at once, in device memory.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -52,17 +55,15 @@ class Accelerator:
 
     def solve_whole(self, tensor: SlicedTensor, reader: TensorReader, done: Done) -> MatrixResult:
         """The spectrum of a whole tensor."""
-        nonfinite, peak = 0, 0.0
+        nonfinite, exponent = 0, 0
         gram: torch.Tensor | None = None
-        exponent = 0
         if tensor.ref.dtype == "F64":
-            peak = max(float(raw.abs().nan_to_num().max()) for raw in _row_blocks(tensor.ref, reader))
-            exponent = scale_exponent(min(peak, 1.7e308))
+            peaks = (float(raw.nan_to_num(0, 0, 0).abs().max()) for raw in _row_blocks(tensor.ref, reader))
+            exponent = scale_exponent(max(peaks))
         for raw in _row_blocks(tensor.ref, reader):
-            block = raw.to(self._device).double()
+            block = self._scaled(raw.to(self._device).double(), -exponent)
             nonfinite += count_nonfinite(block)
             if self._solver == "gram64" and tensor.rows >= tensor.cols:
-                block = torch.ldexp(block, torch.tensor(-exponent, device=self._device)) if exponent else block
                 gram = block.mT @ block if gram is None else gram.addmm_(block.mT, block)
         if nonfinite:
             sigma, used = torch.full((min(tensor.rows, tensor.cols),), torch.nan, dtype=torch.float64), ""
@@ -82,16 +83,27 @@ class Accelerator:
                 assert weights is not None
                 gram = torch.zeros(tensor.rows, tensor.rows, dtype=torch.float64, device=self._device)
                 for columns in weights.split(max(1, _BATCH_BYTES // (8 * tensor.rows)), 1):
-                    block = columns.double() * 2.0**-exponent
+                    block = self._scaled(columns.double(), -exponent)
                     gram.addmm_(block, block.mT)
             sigma = _sigma_of_gram(gram)
             if bool(sigma[0] <= CONDITION_LIMIT * sigma[-1]):
-                return (sigma * 2.0**exponent).cpu(), "gram64"
+                return self._scaled(sigma, exponent).cpu(), "gram64"
         if weights is None:
             weights = self._load(tensor.ref, reader)
-        kind = torch.float32 if self._solver == "svd32" else torch.float64
+        matrix = self._scaled(weights.double(), -exponent) if exponent else weights
         used = "svd32" if self._solver == "svd32" else "svd64"
-        return torch.linalg.svdvals(weights.to(kind)).double().cpu(), used
+        sigma = torch.linalg.svdvals(matrix.to(torch.float32 if used == "svd32" else torch.float64)).double()
+        return self._scaled(sigma, exponent).cpu(), used
+
+    def _scaled(self, values: torch.Tensor, exponent: int) -> torch.Tensor:
+        """fp64 values · 2^exponent, also where 2^exponent itself is out of range."""
+        if not exponent:
+            return values
+        half = exponent // 2
+        return torch.ldexp(
+            torch.ldexp(values, torch.tensor(half, device=self._device)),
+            torch.tensor(exponent - half, device=self._device),
+        )
 
     def _load(self, ref: TensorRef, reader: TensorReader) -> torch.Tensor:
         """The whole tensor on the device, (rows, cols) in its own dtype."""
@@ -107,13 +119,13 @@ class Accelerator:
         finite = torch.isfinite(weights)
         counts = (~finite).flatten(1).sum(1).tolist()
         matrices = torch.where(finite, weights, 0).double()
+        exponents = torch.zeros(len(matrices), dtype=torch.int32, device=self._device)
+        if weights.dtype == torch.float64:
+            peaks = matrices.abs().flatten(1).amax(1).tolist()
+            exponents = torch.tensor([scale_exponent(p) for p in peaks], dtype=torch.int32, device=self._device)
+            matrices = torch.ldexp(matrices, -exponents[:, None, None])
         solvers: list[str]
         if self._solver == "gram64":
-            exponents = torch.zeros(len(matrices), dtype=torch.int32, device=self._device)
-            if weights.dtype == torch.float64:
-                peaks = matrices.abs().flatten(1).amax(1).tolist()
-                exponents = torch.tensor([scale_exponent(p) for p in peaks], dtype=torch.int32, device=self._device)
-                matrices = torch.ldexp(matrices, -exponents[:, None, None])
             wide = matrices.shape[1] <= matrices.shape[2]
             sigma = _sigma_of_gram(matrices @ matrices.mT if wide else matrices.mT @ matrices)
             accurate = (sigma[:, 0] <= CONDITION_LIMIT * sigma[:, -1]).tolist()
@@ -121,11 +133,12 @@ class Accelerator:
             for index, good in enumerate(accurate):
                 if not good:
                     sigma[index] = torch.linalg.svdvals(matrices[index])
-            sigma = torch.ldexp(sigma, exponents[:, None])
         else:
             kind = torch.float32 if self._solver == "svd32" else torch.float64
             sigma = torch.linalg.svdvals(matrices.to(kind)).double()
             solvers = [self._solver] * len(matrices)
+        if weights.dtype == torch.float64:
+            sigma = torch.ldexp(sigma, exponents[:, None])
         sigma = sigma.cpu()
         for index, count in enumerate(counts):
             if count:

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from .accelerator import Accelerator
 from .choices import Solver
 from .cpu import Cpu
 from .device import choose_device
-from .errors import DeviceError
+from .errors import DeviceError, TensorError
 from .memory import TensorReader
 from .model import HEADS, Job, Model
 from .results import JobResult
@@ -67,11 +68,15 @@ class Computer:
                     tensor.matrix: self._backend.solve_whole(tensor, self._reader, lambda count: report(count, 1))
                     for tensor in tensors
                 }
+        except np.linalg.LinAlgError as error:
+            raise TensorError(f"{job} could not be solved: {error}.", "Try another --solver.") from error
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise DeviceError(
                 f"{self.device.shown} ran out of memory for {job}, {bytes_total:,} bytes of weights.",
                 "Close other programs on it, or use --device cpu.",
             ) from error
+        except RuntimeError as error:  # what CUDA's libraries raise
+            raise DeviceError(f"{job} failed on {self.device.shown}: {error}.", "Try --device cpu.") from error
         return JobResult(job, matrices)
 
     def close(self) -> None:

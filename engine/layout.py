@@ -104,10 +104,10 @@ def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
     """
     text = text_config(config)
     text = {**CONFIG_DEFAULTS.get(str(text.get("model_type")), {}), **text}
-    heads = _positive(text, "num_attention_heads")
+    heads = _positive(text, "num_attention_heads", _MOST_HEADS)
     if heads is None:
         return None
-    kv_heads = _positive(text, "num_key_value_heads") or heads
+    kv_heads = _positive(text, "num_key_value_heads", _MOST_HEADS) or heads
     hidden = _positive(text, "hidden_size")
     head_dim = _positive(text, "head_dim")
     if heads % kv_heads:
@@ -129,14 +129,17 @@ def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
 
 
 _LARGEST = 10**9
-"""More heads, or wider ones, than any model has; products of such numbers can still be printed."""
+"""Wider than any model is; products of such numbers can still be printed."""
+
+_MOST_HEADS = 4096
+"""More heads than any model has; a tree of them can still be drawn."""
 
 
-def _positive(config: Mapping[str, Any], field: str) -> int | None:
+def _positive(config: Mapping[str, Any], field: str, largest: int = _LARGEST) -> int | None:
     value = config.get(field)
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LARGEST:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= largest:
         raise ConfigError(
             f"config.json says {field} {value!r}, which is no positive integer of a usual size.", f"Correct {field}."
         )

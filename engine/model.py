@@ -141,11 +141,6 @@ class Model:
         return self.checkpoint.key
 
     @property
-    def architecture(self) -> str:
-        """The family by which the tensors were recognised."""
-        return self._placement.architecture.name
-
-    @property
     def layers(self) -> tuple[int, ...]:
         """The numbers of the layers that are there, ascending (a single shard may hold only some)."""
         return self._placement.layers
@@ -164,11 +159,6 @@ class Model:
     def head_dim(self) -> int:
         """Rows of a head's Q slice; 0 when unknown."""
         return self.counts.head_dim if self.counts else 0
-
-    @cached_property
-    def hidden_size(self) -> int:
-        """Width of the residual stream; 0 when unknown."""
-        return (self.counts and self.counts.hidden_size) or 0
 
     @cached_property
     def dtype(self) -> str:

@@ -88,7 +88,7 @@ class Session:
     async def close(self) -> None:
         """`stop`, and wait until the worker is gone."""
         self.stop()
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._checking:
             await asyncio.wait([self._checking])
 
@@ -120,7 +120,7 @@ class Session:
                 self._on_disk.discard(job)
                 self.store.forget(job)
                 self._changed(job)
-        self._starts_failed, self._broken = 0, None
+        self._starts_failed, self._broken, self.notice = 0, None, ""
         self.want(address)
 
     def state(self, job: Job) -> State:
@@ -158,6 +158,11 @@ class Session:
     def failure(self, job: Job) -> Failure | None:
         """Why a job failed."""
         return self._failures.get(job)
+
+    @property
+    def running(self) -> Job | None:
+        """What the worker computes now."""
+        return self._running
 
     @property
     def waiting(self) -> int:
@@ -232,6 +237,8 @@ class Session:
         if running.kind != HEADS or time.monotonic() - self._since > _PATIENCE:
             self._finish(running)
             self._kill()
+            if self._prefetch and any(running in self.model.neighbours(job) for job in self._focus):
+                self._guessed.append(running)
             self._changed(running)
         else:
             left = _PATIENCE - (time.monotonic() - self._since)
@@ -252,15 +259,19 @@ class Session:
 
     async def _run_worker(self) -> None:
         """One worker's life, from its start to its end."""
-        worker = self._worker = await WorkerProcess.start(
-            {
-                "location": self.model.location,
-                "key": self.model.key,
-                "solver": self.solver,
-                "device": self._wanted_device,
-                "cache_dir": str(self.store.root),
-            }
-        )
+        request = {
+            "location": self.model.location,
+            "key": self.model.key,
+            "solver": self.solver,
+            "device": self._wanted_device,
+            "cache_dir": str(self.store.root),
+        }
+        try:
+            worker = self._worker = await WorkerProcess.start(request)
+        except OSError as error:  # no process, memory or file descriptor left
+            message = f"The compute process cannot be started: {error.strerror or error}."
+            self._fail(None, Failure("Worker failed", message, "Close other programs, then press r."))
+            return
         self._ready = False
         if self._stopped:
             self._kill()
@@ -309,7 +320,7 @@ class Session:
             self._failures[job] = Failure("Result lost", f"The result of {job} could not be read back.", hint)
         else:
             self._keep(found)
-        if self._mourned == job:
+        if self._mourned is not None:  # the worker is well again
             self._mourned, self.notice = None, ""
         self._changed(job)
 
@@ -343,7 +354,7 @@ class Session:
         self.progress = None
         if self._deaths[job] < 2:
             self._notice(f"The compute process {how} while computing {job}; trying once more.")
-            self._demanded.insert(0, job)
+            (self._demanded if job in self._focus else self._guessed).insert(0, job)
         else:
             hint = "Press r to try again; with too little memory, close other programs first."
             self._failures[job] = Failure("Worker failed", f"The compute process {how} twice on {job}.", hint)

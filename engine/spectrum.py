@@ -43,15 +43,18 @@ class Spectrum:
 def singular_values(matrix: "Array", solver: Solver, *, scale: bool = False) -> Spectrum:
     """The singular values of an fp64 copy of a weight, (rows, cols).
 
-    `scale` is for weights that were fp64 in the file: only their squares can leave fp64's range.
+    `scale` is for weights that were fp64 in the file: only they, or their squares, can leave the range computed in.
 
     Raises:
         NonFiniteError: the matrix holds NaN or infinite values.
     """
+    exponent = scale_exponent(float(np.abs(matrix).max())) if scale else 0
+    found = _solve(np.ldexp(matrix, -exponent) if exponent else matrix, solver)
+    return Spectrum(np.ldexp(found.sigma, exponent), found.solver) if exponent else found
+
+
+def _solve(matrix: "Array", solver: Solver) -> Spectrum:
     if solver == "gram64":
-        exponent = scale_exponent(float(np.abs(matrix).max())) if scale else 0
-        if exponent:
-            matrix = np.ldexp(matrix, -exponent)
         short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
         with np.errstate(invalid="ignore"):  # infinite weights: the diagonal tells
             gram = short @ short.T
@@ -59,9 +62,8 @@ def singular_values(matrix: "Array", solver: Solver, *, scale: bool = False) -> 
             raise NonFiniteError
         sigma = sigma_of_eigenvalues(np.linalg.eigvalsh(gram).astype(np.float64, copy=False))
         if is_accurate(sigma):
-            return Spectrum(np.ldexp(sigma, exponent) if exponent else sigma, "gram64")
-        sigma = np.linalg.svd(matrix, compute_uv=False).astype(np.float64, copy=False)
-        return Spectrum(np.ldexp(sigma, exponent) if exponent else sigma, "svd64")
+            return Spectrum(sigma, "gram64")
+        solver = "svd64"
     if not np.isfinite(matrix).all():
         raise NonFiniteError
     kind = np.float32 if solver == "svd32" else np.float64
@@ -80,11 +82,13 @@ def is_accurate(sigma: "Array") -> bool:
 
 
 def scale_exponent(peak: float) -> int:
-    """The power of two by which to divide a matrix with this largest magnitude before squaring it, mostly 0.
+    """The power of two by which to divide a matrix with this largest magnitude, mostly 0.
+
+    Afterwards its squares fit into fp64, and itself into fp32.
 
     Raises:
         NonFiniteError: `peak` is NaN or infinite.
     """
     if not np.isfinite(peak):
         raise NonFiniteError
-    return 0 if peak == 0 or 1e-100 < peak < 1e100 else int(np.frexp(peak)[1])
+    return 0 if peak == 0 or 1e-30 < peak < 1e30 else int(np.frexp(peak)[1])

@@ -93,10 +93,16 @@ class Store:
 
     def _provenance(self, job: Job) -> dict[str, Any]:
         """What must be equal for a result to be this job's: the tensors it was computed from, and how."""
-        tensors = [
-            [t.matrix, t.ref.name, t.ref.dtype, list(t.ref.shape), t.ref.file, t.ref.start, t.side, t.count]
-            for t in self._model.job_tensors(job)
-        ]
+        files = self._model.checkpoint.source.files()
+        tensors = []
+        for t in self._model.job_tensors(job):
+            stat = files[t.ref.file]  # a snapshot keeps its commit when one of its files is replaced
+            tensors.append(
+                [
+                    *(t.matrix, t.ref.name, t.ref.dtype, list(t.ref.shape), t.ref.start, t.side, t.count),
+                    *(t.ref.file, stat.size, stat.mtime_ns),
+                ]
+            )
         return {"format": FORMAT, "key": self._model.key, "job": str(job), "solver": self._solver, "tensors": tensors}
 
     def encode(self, result: JobResult) -> bytes:

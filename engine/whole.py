@@ -4,8 +4,8 @@
 with n, so that many of a large model's Q and O exceed the limit, and an fp64 SVD of each would cost far more than the
 rest. Only the small end needs it: block inverse iteration on the Gram matrix gives the subspace of the small values
 (an invariant subspace is far more exact than the small eigenvalues themselves), and the values of the matrix itself
-restricted to that subspace (Rayleigh-Ritz) replace them. What the Gram matrix said must agree within its known error,
-or an fp64 SVD decides.
+restricted to that subspace (Rayleigh-Ritz) replace them. They must agree with what the Gram matrix said within its
+rounding, or an fp64 SVD decides.
 """
 
 import time
@@ -57,7 +57,7 @@ _SUBSPACE_MARGIN = 4.0
 _ITERATIONS = 6
 """16⁻⁶ of a direction just outside the subspace is left, and its square (10⁻¹⁴) is what enters a value."""
 
-_GRAM_ERROR = 1e-13
+_GRAM_ERROR = 1e-14
 """Largest difference of λ/λ₁ between the refined values and the Gram matrix's that rounding can explain."""
 
 
@@ -91,20 +91,23 @@ class WholeMatrix:
         Raises:
             NonFiniteError: the matrix holds NaN or infinite values.
         """
+        if self._ref.dtype == "F64":
+            self._exponent = scale_exponent(max(float(raw.abs().max()) for raw in self._raw_blocks()))
+        found = self._solve(solver)
+        return Spectrum(np.ldexp(found.sigma, self._exponent), found.solver) if self._exponent else found
+
+    def _solve(self, solver: Solver) -> Spectrum:
+        """The values of the matrix ÷ 2^exponent."""
         if solver == "gram64":
-            if self._ref.dtype == "F64":
-                self._exponent = scale_exponent(max(float(raw.abs().max()) for raw in self._raw_blocks()))
             sigma = self._sigma_by_gram()
             if sigma is not None:
-                return Spectrum(np.ldexp(sigma, self._exponent), "gram64")
-            self._exponent = 0
+                return Spectrum(sigma, "gram64")
             solver = "svd64"
         if solver == "svd64" and self._long >= 2 * self._short:
             return Spectrum(self._sigma_by_qr(), "svd64")
-        kind = torch.float32 if solver == "svd32" else torch.float64
         matrix = np.empty((self._long, self._short), dtype=np.float32 if solver == "svd32" else np.float64)
         first = 0
-        for block in self._blocks(kind):
+        for block in self._blocks(torch.float32 if solver == "svd32" and not self._exponent else torch.float64):
             matrix[first : first + len(block)] = block
             first += len(block)
         return Spectrum(singular_values(matrix, solver).sigma, solver)

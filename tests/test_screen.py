@@ -75,7 +75,7 @@ def waiting(pilot: Screen) -> bool:
     app = pilot.app
     assert isinstance(app, SvdtuiApp)
     assert app.session
-    return bool(app.session.waiting or app.session.progress) or "◐" in shown(pilot, "#tree")
+    return bool(app.session.waiting or app.session.running)
 
 
 async def until(pilot: Screen, condition: Callable[[], bool], seconds: float = 60) -> None:

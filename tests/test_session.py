@@ -223,6 +223,28 @@ async def test_a_device_that_is_not_there_is_a_sentence(start: Start) -> None:
     assert session.state(Job(3, HEADS)) is State.FAILED
 
 
+async def test_a_process_that_cannot_be_started_is_a_sentence_said_once(
+    start: Start, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = 0
+
+    async def refuse(*_: object, **__: object) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    session = await start(prefetch=False)
+    session.want(Address(1))
+    await until(lambda: session.state(Job(1, HEADS)) is State.FAILED)
+    await asyncio.sleep(0.1)
+    assert attempts == 1
+    assert sum(isinstance(e, Noticed) and "cannot be started" in e.message for e in events) == 1
+    monkeypatch.undo()
+    session.again(Address(1))
+    await until(lambda: session.state(Job(1, HEADS)) is State.CACHED)
+
+
 def slow_checkpoint(folder: Path) -> Path:
     """A model with one whole matrix that takes about a second, so that there is a middle to interrupt."""
     name = "model.layers.0.mlp.down_proj.weight"

@@ -92,6 +92,13 @@ def test_fp64_weights_of_any_size_keep_their_precision(factor: float) -> None:
     assert found.sigma / factor == pytest.approx(np.linalg.svd(matrix, compute_uv=False), rel=1e-8)
 
 
+@pytest.mark.parametrize("factor", [1e-300, 1e200, 1e300])
+def test_fp64_weights_of_any_size_fit_into_the_fp32_svd(factor: float) -> None:
+    matrix = planted(SPECTRA["flat"].double(), 32, 300).numpy() * factor
+    found = singular_values(matrix, "svd32", scale=True)
+    assert found.sigma / factor == pytest.approx(np.ones(32), rel=1e-5)
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_refused(solver: Solver, poison: float) -> None:
@@ -163,6 +170,19 @@ class TestCheckpoints:
         part = "mlp" if name in {"down_proj", "gate_proj"} else "self_attn"
         truth = true_sigma(made.tensors[f"model.layers.0.{part}.{name}.weight"])
         assert found.sigma[0] == pytest.approx(truth, rel=1e-4 if solver == "svd32" else 1e-9)
+
+    @pytest.mark.parametrize("solver", SOLVERS)
+    @pytest.mark.parametrize("peak", [1e-310, 1e200, 1.2e308])
+    @pytest.mark.parametrize("shape", [(64, 96), (96, 64)], ids=str)
+    def test_whole_fp64_matrices_at_the_ends_of_the_range(
+        self, tmp_path: Path, solver: Solver, peak: float, shape: tuple[int, int], backend: str
+    ) -> None:
+        weight = torch.zeros(shape, dtype=torch.float64)
+        weight.fill_diagonal_(peak)
+        made = write_checkpoint(tmp_path / "m", layers=1, overrides={"lm_head.weight": weight})
+        found = self.solve(made.folder, Job(None, "lm_head"), solver, backend)["lm_head"]
+        assert found.nonfinite == (0,)
+        assert found.sigma[0] == pytest.approx(np.full(64, peak), rel=1e-6)
 
     def test_nan_in_one_head_leaves_the_others(self, tmp_path: Path, backend: str) -> None:
         name = "model.layers.0.self_attn.o_proj.weight"

@@ -209,6 +209,21 @@ def test_a_changed_model_has_other_results(tmp_path: Path) -> None:
     assert len({before.key, touched.key, configured.key}) == 3
 
 
+def test_a_snapshot_with_a_replaced_file_has_other_results(tmp_path: Path) -> None:
+    folder = tmp_path / "models--a--b" / "snapshots" / ("0" * 40)
+    write_checkpoint(folder, layers=1, seed=1)
+    before = open_model(folder)
+    with Analysis(before, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        first = analysis.spectrum("0.0.q")
+    made = write_checkpoint(folder, layers=1, seed=2)
+    stat = before.checkpoint.source.files()["model.safetensors"]
+    os.utime(made.files[0], ns=(0, stat.mtime_ns + 10**9))
+    after = open_model(folder)
+    assert after.key == before.key
+    with Analysis(after, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        assert not np.array_equal(analysis.spectrum("0.0.q"), first)
+
+
 def test_another_copy_of_the_same_files_has_the_same_results(tmp_path: Path) -> None:
     one = small_checkpoint(tmp_path / "here" / "model")
     other = small_checkpoint(tmp_path / "there" / "model")

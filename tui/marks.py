@@ -24,7 +24,7 @@ class Mark:
 
 MARKS = {
     State.CACHED: Mark("●", "good", "ready"),
-    State.RUNNING: Mark("◐", "busy", "being computed"),
+    State.RUNNING: Mark("◐", "busy", "being computed, or partly there"),
     State.WAITING: Mark("◔", "busy", "waiting"),
     State.ABSENT: Mark("○", "dim", "not computed"),
     State.FAILED: Mark("✗", "bad", "failed"),
@@ -35,12 +35,14 @@ FLAWED = Mark("!", "bad", "no spectrum here or of something inside: NaN, infinit
 
 
 def common(states: Iterable[State]) -> State:
-    """The state of a group: what is going on in it first, ready only when all of it is."""
+    """The state of a group: what is going on in it first; ready when all of it is, and running when partly there."""
     found = set(states)
     for state in (State.RUNNING, State.WAITING, State.FAILED):
         if state in found:
             return state
-    return State.CACHED if found == {State.CACHED} else State.ABSENT
+    if State.CACHED in found:
+        return State.CACHED if found == {State.CACHED} else State.RUNNING
+    return State.ABSENT
 
 
 def mark_of(node: Node, session: Session) -> Mark | None:
@@ -53,8 +55,10 @@ def mark_of(node: Node, session: Session) -> Mark | None:
         return FLAWED if state is State.CACHED and _holds_flaw(node, session, node.job) else MARKS[state]
     if node.kind == "model":
         return None
-    jobs = {info.job for info in session.model.matrices(node.address)}
-    return MARKS[common(map(session.state, jobs))] if jobs else None
+    infos = session.model.matrices(node.address)
+    if any(map(session.is_flawed, infos)):
+        return FLAWED
+    return MARKS[common(session.state(info.job) for info in infos)] if infos else None
 
 
 def _holds_flaw(node: Node, session: Session, job: Job) -> bool:
