@@ -464,12 +464,20 @@ def test_without_any_heads_the_whole_matrices_are_named(run_svdtui: RunSvdtui, t
     assert "no attention heads there. --matrix names a whole matrix: gate_proj, up_proj, down_proj." in said
 
 
-def test_a_thousand_million_heads_that_no_tensor_has_take_no_time(run_svdtui: RunSvdtui, tmp_path: Path) -> None:
+def test_heads_that_no_tensor_has_are_not_shown(run_svdtui: RunSvdtui, tmp_path: Path) -> None:
     attention = [Q.replace("q_proj", f"{name}_proj") for name in "qkvo"]
-    config = {"num_attention_heads": 10**9, "num_key_value_heads": None, "head_dim": 1}
+    config = {"num_attention_heads": 4000, "num_key_value_heads": None, "head_dim": 1}
     made = write_checkpoint(tmp_path / "model", layers=1, drop=attention, config=config)
     done = run_svdtui(made.folder, "--csv", tmp_path / "out.csv", timeout=20)
     assert "no attention heads there" in complaint(done)
+
+
+def test_a_thousand_million_heads_of_packed_weights_are_refused_at_once(run_svdtui: RunSvdtui, tmp_path: Path) -> None:
+    packed = {Q.replace("q_proj", f"{name}_proj"): torch.zeros(8, 8, dtype=torch.int32) for name in "qkvo"}
+    config = {"num_attention_heads": 10**9, "num_key_value_heads": None, "head_dim": 1}
+    made = write_checkpoint(tmp_path / "model", layers=1, overrides=packed, config=config)
+    done = run_svdtui(made.folder, "--csv", tmp_path / "out.csv", timeout=20)
+    assert "num_attention_heads 1000000000, which is no positive integer of a usual size" in complaint(done)
 
 
 @dataclass(frozen=True)
