@@ -65,7 +65,7 @@ class Session:
         self._stopped = False
         self._starts_failed = 0
         self._broken: Failure | None = None
-        self._mourned: Job | None = None
+        self._obituary = ""
         self._checking: asyncio.Task[None] | None = None
         self.keeps = True
         """Whether results can be kept on disk, as far as is known."""
@@ -309,6 +309,8 @@ class Session:
     def _done(self, job: Job, event: dict[str, Any]) -> None:
         self._finish(job)
         self._deaths.pop(job, None)
+        if self.notice == self._obituary:  # the worker is well again
+            self.notice = ""
         if "data" in event:
             self._notice(event["notice"])
             self.keeps = False
@@ -320,8 +322,6 @@ class Session:
             self._failures[job] = Failure("Result lost", f"The result of {job} could not be read back.", hint)
         else:
             self._keep(found)
-        if self._mourned is not None:  # the worker is well again
-            self._mourned, self.notice = None, ""
         self._changed(job)
 
     def _fail(self, job: Job | None, failure: Failure) -> None:
@@ -350,15 +350,15 @@ class Session:
                     self._fail(None, Failure("Worker failed", f"The compute process does not start: {how}.", hint))
             return
         self._deaths[job] = self._deaths.get(job, 0) + 1
-        self._mourned = job
         self.progress = None
         if self._deaths[job] < 2:
-            self._notice(f"The compute process {how} while computing {job}; trying once more.")
+            self._obituary = f"The compute process {how} while computing {job}; trying once more."
             (self._demanded if job in self._focus else self._guessed).insert(0, job)
         else:
             hint = "Press r to try again; with too little memory, close other programs first."
             self._failures[job] = Failure("Worker failed", f"The compute process {how} twice on {job}.", hint)
-            self._notice(f"The compute process {how} twice on {job}.")
+            self._obituary = f"The compute process {how} twice on {job}."
+        self._notice(self._obituary)
         self._changed(job)
 
     def _kill(self) -> None:

@@ -418,6 +418,15 @@ async def test_an_export_that_fails_is_a_sentence(folder: Path, monkeypatch: pyt
         await until(pilot, lambda: "Not exported" in toasts(pilot))
 
 
+async def test_gnu_screen_is_sent_nothing_that_it_would_print(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("STY", "1234.pts-0.host")
+    async with opened(folder, "0.0") as pilot:
+        await press(pilot, "y")
+        assert pilot.app.clipboard == ""
+        assert "press e for a file" in toasts(pilot)
+
+
 async def test_copy_sends_the_table_to_the_terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
     async with opened(folder, "0.0") as pilot:

@@ -200,6 +200,17 @@ async def test_a_cache_that_cannot_be_written_costs_the_cache_not_the_result(
     assert any(isinstance(e, Noticed) and "cannot be kept" in e.message for e in events)
 
 
+async def test_recovery_from_a_death_does_not_hide_that_nothing_is_kept(tmp_path: Path, start: Start) -> None:
+    (tmp_path / "file").write_text("in the way")
+    session = await start(slow_checkpoint(tmp_path), cache_dir=tmp_path / "file", prefetch=False)
+    session.want(Address(0, matrix="down_proj"))
+    await until(lambda: session.state(Job(0, "down_proj")) is State.RUNNING)
+    workers()[0].kill()
+    await until(lambda: session.state(Job(0, "down_proj")) is State.CACHED)
+    assert "cannot be kept" in session.notice
+    assert not session.keeps
+
+
 async def test_a_vanished_shard_fails_its_layer_with_a_sentence(made: Checkpoint, start: Start) -> None:
     session = await start(prefetch=False)
     await until(lambda: session.device)

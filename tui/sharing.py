@@ -41,6 +41,10 @@ def copy_view(screen: Screen[None], view: View) -> None:
     if not view.rows:
         screen.notify("There is nothing to copy yet.", severity="warning", markup=False)
         return
+    if "STY" in os.environ and "TMUX" not in os.environ:  # it would print a long sequence instead of passing it on
+        message = "GNU screen passes nothing to a terminal's clipboard: press e for a file."
+        screen.notify(message, severity="warning", timeout=8, markup=False)
+        return
     text = table_text(view)
     size = len(text.encode()) * 4 // 3
     if size > CLIPBOARD_LIMIT:
@@ -59,6 +63,4 @@ def _advice(rows: int) -> str:
             f"{sent} If nothing arrives, tell tmux: set -g set-clipboard on "
             "(and set -g allow-passthrough on when tmux runs inside tmux)."
         )
-    if os.environ.get("STY"):
-        return f"{sent} GNU screen does not pass it on: press e for a file."
     return f"{sent} If nothing arrives, allow OSC 52 in its settings, or press e for a file."
