@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .address import Address, Scope
     from .analysis import Analysis
+    from .cache_dir import default_cache_dir
     from .choices import DEFAULT_K, SOLVERS, Solver
     from .csv_export import export, metrics_csv, spectra_csv, table_text, write_text
     from .errors import (
+        AccessError,
         AddressError,
         CheckpointError,
         ChoiceError,
@@ -30,18 +32,20 @@ if TYPE_CHECKING:
         HeaderError,
         LayoutError,
         ModelNotFoundError,
+        NetworkError,
+        OfflineError,
         ReadError,
         ShardIndexError,
         TensorError,
         WorkerError,
     )
-    from .events import DeviceKnown, Event, Failure, Noticed, Progress, Progressed, State, StateChanged
+    from .events import DeviceKnown, Event, Failure, HeaderRead, Noticed, Progress, Progressed, State, StateChanged
     from .metrics import METRICS, MetricInfo, Metrics
     from .model import HEADS, Job, MatrixInfo, Model
-    from .opening import demo_path, open_model
+    from .opening import demo_path, download, open_model
     from .results import JobResult, MatrixResult
     from .session import Session
-    from .store import default_cache_dir
+    from .target import HubName, find_target
     from .text import printable
     from .views import Row, View, view, whole_view
 
@@ -50,8 +54,10 @@ __version__ = version("svdtui")
 _HOMES = {
     "address": ("Address", "Scope"),
     "analysis": ("Analysis",),
+    "cache_dir": ("default_cache_dir",),
     "choices": ("DEFAULT_K", "SOLVERS", "Solver"),
     "errors": (
+        "AccessError",
         "AddressError",
         "CheckpointError",
         "ChoiceError",
@@ -62,19 +68,24 @@ _HOMES = {
         "HeaderError",
         "LayoutError",
         "ModelNotFoundError",
+        "NetworkError",
+        "OfflineError",
         "ReadError",
         "ShardIndexError",
         "TensorError",
         "WorkerError",
     ),
     "csv_export": ("export", "metrics_csv", "spectra_csv", "table_text", "write_text"),
-    "events": ("DeviceKnown", "Event", "Failure", "Noticed", "Progress", "Progressed", "State", "StateChanged"),
+    "events": (
+        *("DeviceKnown", "Event", "Failure", "HeaderRead", "Noticed"),
+        *("Progress", "Progressed", "State", "StateChanged"),
+    ),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
     "model": ("HEADS", "Job", "MatrixInfo", "Model"),
-    "opening": ("demo_path", "open_model"),
+    "opening": ("demo_path", "download", "open_model"),
     "results": ("JobResult", "MatrixResult"),
     "session": ("Session",),
-    "store": ("default_cache_dir",),
+    "target": ("HubName", "find_target"),
     "text": ("printable",),
     "views": ("Row", "View", "view", "whole_view"),
 }
@@ -85,6 +96,7 @@ __all__ = [
     "HEADS",
     "METRICS",
     "SOLVERS",
+    "AccessError",
     "Address",
     "AddressError",
     "Analysis",
@@ -98,6 +110,8 @@ __all__ = [
     "ExportError",
     "Failure",
     "HeaderError",
+    "HeaderRead",
+    "HubName",
     "Job",
     "JobResult",
     "LayoutError",
@@ -107,7 +121,9 @@ __all__ = [
     "Metrics",
     "Model",
     "ModelNotFoundError",
+    "NetworkError",
     "Noticed",
+    "OfflineError",
     "Progress",
     "Progressed",
     "ReadError",
@@ -123,7 +139,9 @@ __all__ = [
     "WorkerError",
     "default_cache_dir",
     "demo_path",
+    "download",
     "export",
+    "find_target",
     "metrics_csv",
     "open_model",
     "printable",

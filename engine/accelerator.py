@@ -34,8 +34,8 @@ class Accelerator:
         """The spectra of every slice of `tensors`, which `done` counts batch by batch."""
         pieces = reader.reserve([tensor.ref.nbytes for tensor in tensors])
         solved = {}
-        for tensor, piece in zip(tensors, pieces, strict=True):
-            weights = reader.read(tensor.ref, piece).to(self._device)
+        for number, read in reader.read_all([tensor.ref for tensor in tensors], pieces):
+            tensor, weights = tensors[number], read.to(self._device)
             if tensor.side == "rows":
                 slices = weights.view(tensor.count, tensor.rows, tensor.cols)
             else:
@@ -51,7 +51,7 @@ class Accelerator:
                 solvers=tuple(name for _, names, _ in results for name in names),
                 nonfinite=tuple(count for _, _, counts in results for count in counts),
             )
-        return solved
+        return {tensor.matrix: solved[tensor.matrix] for tensor in tensors}
 
     def solve_whole(self, tensor: SlicedTensor, reader: TensorReader, done: Done) -> MatrixResult:
         """The spectrum of a whole tensor."""

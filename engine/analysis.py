@@ -12,6 +12,7 @@ from .metrics import Metrics
 from .model import Job, MatrixInfo, Model
 from .opening import open_model
 from .results import JobResult
+from .source import Watch, no_watch
 from .store import Store
 from .views import Row, View, view
 
@@ -28,7 +29,9 @@ class Analysis:
     """A model and its results; what is not in the cache is computed when it is asked for.
 
     Args:
-        model: a folder, a `.safetensors` file, or a `Model` that is already open.
+        model: a folder, a `.safetensors` file, `ORG/NAME` on the Hugging Face Hub, or a `Model` that is already open.
+        revision: of a model on the Hub, a branch, tag or commit.
+        offline: ask nothing of the network.
         solver: `gram64` (exact and fast), `svd32` (the article's) or `svd64`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         cache_dir: where results are kept, instead of the user's cache folder.
@@ -42,6 +45,8 @@ class Analysis:
         self,
         model: str | Path | Model,
         *,
+        revision: str | None = None,
+        offline: bool = False,
         solver: Solver = "gram64",
         device: str = "auto",
         cache_dir: str | Path | None = None,
@@ -51,11 +56,15 @@ class Analysis:
             raise ChoiceError(f"There is no solver {solver!r}.", f"Use {', '.join(SOLVERS)}.")
         if k < 1:
             raise ChoiceError(f"k is {k}: at least one value must be added up.", "Use k=1 or more.")
-        self.model = model if isinstance(model, Model) else open_model(model)
+        folder = Path(cache_dir) if cache_dir else None
+        if isinstance(model, Model):
+            self.model = model
+        else:
+            self.model = open_model(model, revision=revision, offline=offline, cache_dir=folder)
         self.k = k
         self._solver: Solver = solver
         self._device = device
-        self._store = Store(self.model, solver, Path(cache_dir) if cache_dir else None)
+        self._store = Store(self.model, solver, folder)
         self._results: dict[Job, JobResult] = {}
         self._computer: Computer | None = None
         self.notice = ""
@@ -109,6 +118,24 @@ class Analysis:
     def jobs(self, address: str | int | Address = "") -> tuple[Job, ...]:
         """The work that a view of a place needs."""
         return self.model.jobs(self._address(address))
+
+    def prepare(self, address: str | int | Address = "", watch: Watch = no_watch) -> None:
+        """Of a remote model, read the headers that a place needs, so that its shapes and its size are known.
+
+        Raises:
+            EngineError: one cannot be read.
+        """
+        self.model.checkpoint.source.watch = watch
+        for _ in self.model.prepare(self.jobs(address)):
+            pass
+
+    def remote_bytes(self, address: str | int | Address = "") -> int:
+        """The bytes that a place would still read over a network; those of headers that are unread not counted."""
+        return sum(
+            self.model.remote_bytes(job) or 0
+            for job in self.jobs(address)
+            if job not in self._results and self._store.load(job) is None
+        )
 
     def _compute(self, job: Job, on_step: "Callable[[Step], None]") -> JobResult:
         if self._computer is None:

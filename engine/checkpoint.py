@@ -1,17 +1,18 @@
 """The tensors of a checkpoint: names, shapes and places in files. Reads headers and JSON, never tensor bytes."""
 
+import contextlib
 import hashlib
 import json
 import re
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from .errors import CheckpointError, ConfigError, HeaderError, ModelNotFoundError, ShardIndexError
-from .source import FileStat, Source
+from .source import Source
 from .text import plural
 
 HEADER_CAP = 25 * 10**6
@@ -28,20 +29,31 @@ _WEIGHTS = "model.safetensors"
 
 _HEAD = struct.Struct("<Q")
 
+_FIRST_READ = 100_000
+"""Bytes of the first read of a shard: the length and, of nearly all published models, the whole header."""
+
 _OTHER_FORMATS = (".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx")
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRef:
-    """One tensor: its bytes are `start … end` of `file`, row-major, little-endian."""
+    """One tensor: its bytes are `start … end` of `file`, row-major, little-endian.
+
+    Until its shard's header has been read only name and file are known.
+    """
 
     name: str
     file: str
-    dtype: str
+    dtype: str = ""
     """As safetensors spells it: `BF16`, `F32`, `F8_E4M3` …"""
-    shape: tuple[int, ...]
-    start: int
-    end: int
+    shape: tuple[int, ...] = ()
+    start: int = 0
+    end: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its shard's header has been read."""
+        return bool(self.dtype)
 
     @property
     def nbytes(self) -> int:
@@ -54,14 +66,78 @@ class Checkpoint:
     """All tensors of a model, and its config when there is one."""
 
     source: Source
-    tensors: Mapping[str, TensorRef]
+    tensors: dict[str, TensorRef]
+    """Every tensor by its name; those of shards whose header has not been read are not known any further."""
     config: Mapping[str, Any] | None
     key: str
     """Identifies the exact files: results are kept under it."""
+    index: Mapping[str, str] | None = None
+    """Tensor name → shard, where there is an index."""
+    unread_shards: set[str] = field(default_factory=set)
+    """Shards whose header has not been read."""
+
+    def unread(self, names: Iterable[str]) -> list[str]:
+        """The shards that must be read before these tensors are known."""
+        return sorted({self.tensors[name].file for name in names} & self.unread_shards)
+
+    def read_header(self, shard: str) -> bytes:
+        """Read a shard's header and learn from it.
+
+        Raises:
+            HeaderError: it is damaged, cut short or longer than `HEADER_CAP`.
+            ShardIndexError: the index says that a tensor is in this shard, but it is not.
+            ReadError: it cannot be read.
+        """
+        kept = self.source.kept_header(shard)
+        if kept is not None:
+            with contextlib.suppress(HeaderError):
+                return self.learn(shard, _judged(self.source, shard, kept))
+        header = _judged(self.source, shard, _fetch_header(self.source, shard))
+        self.learn(shard, header)
+        self.source.keep_header(shard, header)
+        return header
+
+    def recall(self, names: Iterable[str]) -> None:
+        """Learn what another process has read meanwhile of the headers that these tensors need, and kept."""
+        for shard in self.unread(names):
+            kept = self.source.kept_header(shard)
+            if kept is not None:
+                with contextlib.suppress(CheckpointError):  # it is read again when it is needed
+                    self.learn(shard, _judged(self.source, shard, kept))
+
+    def learn(self, shard: str, header: bytes) -> bytes:
+        """Take over what a header says that the safetensors library has accepted.
+
+        Raises:
+            ShardIndexError: the index says that a tensor is in this shard, but it is not.
+            CheckpointError: a tensor is in two files.
+        """
+        found = _parse_header(shard, header)
+        where = self.source.location
+        if self.index is None:
+            for ref in found:
+                if ref.name in self.tensors:
+                    raise CheckpointError(
+                        f"{where}: the tensor {ref.name} is both in {self.tensors[ref.name].file} and in {shard}.",
+                        "Open one of the two files alone, or remove the one that does not belong to the model.",
+                    )
+        else:
+            names = {ref.name for ref in found}
+            for name, file in self.index.items():
+                if file == shard and name not in names:
+                    raise ShardIndexError(
+                        f"{where}: the index says that the tensor {name} is in {shard}, but it is not.",
+                        "The files belong to different versions: download the model again.",
+                    )
+            # The index decides: a tensor that it does not name here is not part of the model.
+            found = [ref for ref in found if self.index.get(ref.name) == shard]
+        self.tensors.update((ref.name, ref) for ref in found)
+        self.unread_shards.discard(shard)
+        return header
 
 
 def read_checkpoint(source: Source) -> Checkpoint:
-    """Read the config, the index and every shard's header.
+    """Read the config, the index and every shard's header; of a lazy source with an index only those at hand.
 
     Raises:
         ModelNotFoundError: there are no safetensors files.
@@ -73,30 +149,17 @@ def read_checkpoint(source: Source) -> Checkpoint:
     files = source.files()
     config_bytes = _read_json_bytes(source, _CONFIG) if _CONFIG in files else None
     config = _json_object(source, _CONFIG, config_bytes) if config_bytes is not None else None
+    index = _read_index(source)
+    shards = sorted(set(index.values())) if index is not None else _weight_files(source)
+    tensors = {name: TensorRef(name, shard) for name, shard in (index or {}).items()}
+    checkpoint = Checkpoint(source, tensors, config, "", index, set(shards))
     digest = hashlib.blake2b(config_bytes or b"", digest_size=8)
-
-    weight_map = _read_index(source)
-    shards = sorted(set(weight_map.values())) if weight_map is not None else _weight_files(source)
-    tensors: dict[str, TensorRef] = {}
     for shard in shards:
-        header, found = _read_header(source, shard, files[shard])
-        digest.update(repr((shard, files[shard])).encode() + header)
-        for ref in found:
-            if weight_map is not None and weight_map.get(ref.name) != shard:
-                continue  # the index decides: a tensor that it does not name here is not part of the model
-            if ref.name in tensors:
-                raise CheckpointError(
-                    f"{source.location}: the tensor {ref.name} is both in {tensors[ref.name].file} and in {shard}.",
-                    "Open one of the two files alone, or remove the one that does not belong to the model.",
-                )
-            tensors[ref.name] = ref
-    for name, shard in (weight_map or {}).items():
-        if name not in tensors:
-            raise ShardIndexError(
-                f"{source.location}: the index says that the tensor {name} is in {shard}, but it is not.",
-                "The files belong to different versions: download the model again.",
-            )
-    return Checkpoint(source, tensors, config, _key(source, digest.hexdigest()))
+        if not source.is_lazy or index is None or source.is_here(shard):
+            header = checkpoint.read_header(shard)
+            digest.update(repr((shard, files[shard])).encode() + header)
+    checkpoint.recall(tensors)
+    return replace(checkpoint, key=_key(source, digest.hexdigest()))
 
 
 def _key(source: Source, digest: str) -> str:
@@ -176,11 +239,12 @@ def _json_object(source: Source, name: str, data: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _read_header(source: Source, file: str, stat: FileStat) -> tuple[bytes, list[TensorRef]]:
-    """A shard's header as bytes and as tensors; the safetensors library has checked it."""
+def _fetch_header(source: Source, file: str) -> bytes:
+    """A shard's header as it stands there."""
     where = f"{source.location}: {file}"
+    size = source.files()[file].size
     again = "Download or copy the file again."
-    head = source.read(file, 0, 200)
+    head = source.read(file, 0, min(size, _FIRST_READ))
     if head.startswith(_LFS_POINTER):
         raise HeaderError(
             f"{where} is a Git LFS pointer, not the weights themselves.", "Run `git lfs pull` in the folder."
@@ -188,10 +252,11 @@ def _read_header(source: Source, file: str, stat: FileStat) -> tuple[bytes, list
     if len(head) < _HEAD.size:
         raise HeaderError(f"{where} is only {plural(len(head), 'byte')} long and holds no tensors.", again)
     (length,) = _HEAD.unpack_from(head)
-    if length + _HEAD.size > stat.size:
+    stop = _HEAD.size + length
+    if stop > size:
         raise HeaderError(
             f"{where} is cut short or no safetensors file: its header should take {length:,} bytes, "
-            f"the whole file has {stat.size:,}.",
+            f"the whole file has {size:,}.",
             again,
         )
     if length > HEADER_CAP:
@@ -199,18 +264,26 @@ def _read_header(source: Source, file: str, stat: FileStat) -> tuple[bytes, list
             f"{where} has a header of {length:,} bytes, more than the {HEADER_CAP:,} that are read.",
             "This is no ordinary model file; get the model from its publisher.",
         )
-    header = source.read(file, _HEAD.size, _HEAD.size + length)
+    rest = source.read(file, len(head), stop) if stop > len(head) else b""
+    return head[_HEAD.size : stop] + rest
+
+
+def _judged(source: Source, file: str, header: bytes) -> bytes:
+    """A header that the safetensors library accepts."""
+    size = source.files()[file].size
     try:
-        with safe_open(source.header_path(file), framework="numpy"):
+        with source.header_file(file, header) as path, safe_open(path, framework="numpy"):
             pass
     except (SafetensorError, OSError) as error:
-        expected = _HEAD.size + length + _data_length(header)
-        if expected > stat.size:
+        where = f"{source.location}: {file}"
+        again = "Download or copy the file again."
+        expected = _HEAD.size + len(header) + _data_length(header)
+        if expected > size:
             raise HeaderError(
-                f"{where} is cut short: it should have {expected:,} bytes and has {stat.size:,}.", again
+                f"{where} is cut short: it should have {expected:,} bytes and has {size:,}.", again
             ) from error
         raise HeaderError(f"{where} has a damaged header ({error}).", again) from error
-    return header, _parse_header(file, header)
+    return header
 
 
 def _data_length(header: bytes) -> int:

@@ -1,6 +1,6 @@
 """The job function: reads what a job needs and returns its spectra. Imports torch, so the screen never imports it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,13 @@ from .results import JobResult
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a job has come: bytes read and slices solved, of all."""
+    """How far a job has come: bytes read and slices solved, of all; and what is waited for, if anything."""
 
     bytes_read: int
     bytes_total: int
     done: int
     total: int
+    waiting: str = ""
 
 
 OnStep = Callable[[Step], None]
@@ -39,17 +40,24 @@ class Computer:
     def __init__(self, model: Model, solver: Solver = "gram64", device: str = "auto") -> None:
         self.model = model
         self.device = choose_device(device)
-        self._reader = TensorReader(model.checkpoint.source)
+        self._source = model.checkpoint.source
+        self._reader = TensorReader(self._source)
         self._backend = Cpu(solver) if self.device.is_cpu else Accelerator(solver, self.device.torch_name)
 
     def compute(self, job: Job, on_step: OnStep = lambda step: None) -> JobResult:
         """Read the job's tensors and solve all their slices.
+
+        `on_step` is called from several threads, at least every 0.05 s while a network is waited for; what it raises
+        ends the job.
 
         Raises:
             AddressError: the model has no such job.
             ReadError: bytes could not be read.
             DeviceError: the device ran out of memory.
         """
+        waiting = ""
+        for _ in self.read_headers(job, on_step):
+            pass
         tensors = self.model.job_tensors(job)
         bytes_total = sum(tensor.ref.nbytes for tensor in tensors)
         total = sum(tensor.count for tensor in tensors)
@@ -57,17 +65,25 @@ class Computer:
 
         def report(count: int, which: int) -> None:
             state[which] += count
-            on_step(Step(min(state[0], bytes_total), bytes_total, state[1], total))
+            on_step(Step(min(state[0], bytes_total), bytes_total, state[1], total, waiting))
 
+        def watch(sentence: str) -> None:
+            nonlocal waiting
+            waiting = sentence
+            report(0, 0)
+
+        self._source.watch = watch
         self._reader.advance = lambda count: report(count, 0)
         try:
             if job.kind == HEADS:
                 matrices = self._backend.solve_heads(tensors, self._reader, lambda count: report(count, 1))
             else:
-                matrices = {
-                    tensor.matrix: self._backend.solve_whole(tensor, self._reader, lambda count: report(count, 1))
-                    for tensor in tensors
-                }
+                matrices = {}
+                for tensor in tensors:
+                    with self._reader.at_hand(tensor.ref):
+                        matrices[tensor.matrix] = self._backend.solve_whole(
+                            tensor, self._reader, lambda count: report(count, 1)
+                        )
         except np.linalg.LinAlgError as error:
             raise TensorError(f"{job} could not be solved: {error}.", "Try another --solver.") from error
         except (MemoryError, torch.OutOfMemoryError) as error:
@@ -78,6 +94,15 @@ class Computer:
         except RuntimeError as error:  # what CUDA's libraries raise
             raise DeviceError(f"{job} failed on {self.device.shown}: {error}.", "Try --device cpu.") from error
         return JobResult(job, matrices)
+
+    def read_headers(self, job: Job, on_step: OnStep = lambda step: None) -> Iterator[tuple[str, bytes]]:
+        """Read the headers that a job needs and that have not been read; yields each file with its header.
+
+        Raises:
+            EngineError: a header cannot be read, or is damaged.
+        """
+        self._source.watch = lambda sentence: on_step(Step(0, 0, 0, 0, sentence))
+        yield from self.model.prepare([job])
 
     def close(self) -> None:
         """End the threads."""

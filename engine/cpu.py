@@ -42,7 +42,8 @@ class Cpu:
     def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
         """The spectra of every slice of `tensors`, which `done` counts one by one, from any thread.
 
-        The slices of one tensor are solved while the next is read, the smallest tensor first.
+        The slices of one tensor are solved while the next is read: from a disk the smallest first, over a network as
+        they come in.
         """
         pieces = reader.reserve([tensor.ref.nbytes for tensor in tensors])
         futures: dict[str, list[Future[Solved]]] = {}
@@ -56,8 +57,10 @@ class Cpu:
 
         with self._blas.limit(limits=1, user_api="blas"):
             try:
-                for tensor, piece in sorted(zip(tensors, pieces, strict=True), key=lambda pair: pair[0].ref.nbytes):
-                    weights = reader.read(tensor.ref, piece)
+                pairs = sorted(zip(tensors, pieces, strict=True), key=lambda pair: pair[0].ref.nbytes)
+                refs = [tensor.ref for tensor, _ in pairs]
+                for number, weights in reader.read_all(refs, [piece for _, piece in pairs]):
+                    tensor = pairs[number][0]
                     slices = weights.chunk(tensor.count, 0 if tensor.side == "rows" else 1)
                     futures[tensor.matrix] = [self._pool.submit(solve, each) for each in slices]
                 solved = {matrix: [future.result() for future in row] for matrix, row in futures.items()}

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from .atomic import write_atomically
 from .errors import ExportError
 from .metrics import METRICS
 from .model import MatrixInfo
-from .store import write_atomically
 from .text import spreadsheet_safe
 from .views import Row, View
 

@@ -3,13 +3,16 @@
     EngineError
     ├── AddressError            no such layer, head or matrix; not an address
     ├── ChoiceError             no such solver; a k below 1
-    ├── ModelNotFoundError      no such folder or file, or nothing in it that can be read
+    ├── ModelNotFoundError      no such folder, file or repository, or nothing in it that can be read
+    ├── AccessError             a repository on the Hub that this user may not read
+    ├── OfflineError            not on this machine, and the network must not be used
     ├── CheckpointError         the files are there but cannot be used
     │   ├── HeaderError         a safetensors header is damaged, cut short or hostile
     │   ├── ShardIndexError     model.safetensors.index.json contradicts the files
     │   ├── ConfigError         config.json is unusable
     │   └── LayoutError         the tensors' shapes contradict the config
     ├── ReadError               bytes could not be read (file gone, changed, disk error)
+    │   └── NetworkError        the network failed, or gave something else than was asked for
     ├── TensorError             a tensor cannot be analysed (dtype, emptiness)
     ├── DeviceError             the device asked for is not there, or is out of memory
     ├── ExportError             a file could not be written
@@ -50,9 +53,21 @@ class ChoiceError(EngineError):
 
 
 class ModelNotFoundError(EngineError):
-    """The path does not exist or holds nothing that can be read."""
+    """The path or repository does not exist or holds nothing that can be read."""
 
     title = "Model not found"
+
+
+class AccessError(EngineError):
+    """A repository is gated or private, or the token is refused."""
+
+    title = "No access"
+
+
+class OfflineError(EngineError):
+    """Something is not on this machine, and svdtui was told to stay offline."""
+
+    title = "Offline"
 
 
 class CheckpointError(EngineError):
@@ -89,6 +104,12 @@ class ReadError(EngineError):
     """Bytes of a tensor could not be read."""
 
     title = "Cannot read"
+
+
+class NetworkError(ReadError):
+    """The network failed in spite of several tries, or an answer was not what was asked for."""
+
+    title = "Network"
 
 
 class TensorError(EngineError):

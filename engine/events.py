@@ -26,6 +26,8 @@ class Progress:
     done: int
     total: int
     bytes_per_second: float
+    waiting: str = ""
+    """What the reading waits for, as a sentence, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +68,11 @@ class DeviceKnown:
     device: str
 
 
-Event = StateChanged | Progressed | Noticed | DeviceKnown
+@dataclass(frozen=True, slots=True)
+class HeaderRead:
+    """The shapes of a shard's tensors have become known."""
+
+    file: str
+
+
+Event = StateChanged | Progressed | Noticed | DeviceKnown | HeaderRead

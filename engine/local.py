@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from .errors import ModelNotFoundError, ReadError
-from .source import Advance, FileStat
+from .source import Advance, FileStat, Piece, Watch, no_watch
 
 _PART = 8 * 2**20
 """Bytes per read: large enough for the disk, small enough for a smooth progress display."""
@@ -18,9 +19,13 @@ _SNAPSHOT = re.compile(r"models--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{4
 class LocalSource:
     """The files directly inside `folder`; with `only`, that one weight file and the config beside it."""
 
+    notice = ""
+    is_lazy = False
+
     def __init__(self, folder: Path, only: str | None = None) -> None:
         self._folder = folder
         self._only = only
+        self.watch: Watch = no_watch
         snapshot = _SNAPSHOT.search(folder.as_posix())
         self.revision = snapshot["commit"] if snapshot else ""
         self.name = snapshot["name"].replace("--", "/") if snapshot else only or folder.name or str(folder)
@@ -28,74 +33,111 @@ class LocalSource:
         self._files = self._scan()
 
     def _scan(self) -> dict[str, FileStat]:
-        found: dict[str, FileStat] = {}
         try:
-            with os.scandir(self._folder) as entries:
-                for entry in entries:
-                    if self._only and entry.name not in {self._only, "config.json"}:
-                        continue
-                    try:
-                        if entry.is_file():
-                            stat = entry.stat()
-                            found[entry.name] = FileStat(stat.st_size, stat.st_mtime_ns)
-                    except OSError:
-                        continue  # a link that leads nowhere: the file counts as missing
+            found = scan(self._folder)
         except OSError as error:
             raise ModelNotFoundError(
                 f"The folder {self._folder} cannot be listed: {error.strerror}.", "Check its permissions."
             ) from error
-        return found
+        return {name: stat for name, stat in found.items() if not self._only or name in {self._only, "config.json"}}
 
     def files(self) -> Mapping[str, FileStat]:
         """The files found when the source was opened."""
         return self._files
 
-    def header_path(self, name: str) -> Path:
+    def is_here(self, name: str) -> bool:  # noqa: ARG002 - all of them are
+        """Yes."""
+        return True
+
+    def header_file(self, name: str, header: bytes) -> AbstractContextManager[Path]:  # noqa: ARG002 - it is in the file
         """The file itself."""
-        return self._folder / name
+        return nullcontext(self._folder / name)
+
+    def kept_header(self, name: str) -> None:
+        """Nothing: the files themselves are at hand."""
+
+    def keep_header(self, name: str, header: bytes) -> None:
+        """Nothing is kept."""
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         """See `Source.read`."""
-        try:
-            with (self._folder / name).open("rb") as file:
-                file.seek(start)
-                return file.read(stop - start)
-        except OSError as error:
-            raise self._unreadable(name, error) from error
+        return read_file(self._folder / name, start, stop)
 
-    def read_into(self, name: str, start: int, buffer: memoryview, advance: Advance) -> None:
-        """See `Source.read_into`."""
-        try:
-            descriptor = os.open(self._folder / name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except OSError as error:
-            raise self._unreadable(name, error) from error
-        try:
-            stat = os.fstat(descriptor)
-            if FileStat(stat.st_size, stat.st_mtime_ns) != self._files.get(name):
+    def read_pieces(self, pieces: Sequence[Piece], advance: Advance) -> Iterator[int]:
+        """See `Source.read_pieces`; one after another, in the order given."""
+        for number, piece in enumerate(pieces):
+            fill(piece, self._folder / piece.file, self._files.get(piece.file), advance)
+            yield number
+
+
+def scan(folder: Path) -> dict[str, FileStat]:
+    """The files directly inside a folder.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    found: dict[str, FileStat] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                if entry.is_file():
+                    stat = entry.stat()
+                    found[entry.name] = FileStat(stat.st_size, stat.st_mtime_ns)
+            except OSError:
+                continue  # a link that leads nowhere: the file counts as missing
+    return found
+
+
+def read_file(path: Path, start: int, stop: int) -> bytes:
+    """The bytes `start … stop` of a file.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def fill(piece: Piece, path: Path, expected: FileStat | None, advance: Advance) -> None:
+    """Read a piece from the file at `path`, which must still be what `expected` says (its time, unless that is 0).
+
+    Raises:
+        ReadError: the file is gone, too short, changed since it was opened, or the disk failed.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        stat = os.fstat(descriptor)
+        mtime_ns = stat.st_mtime_ns if expected and expected.mtime_ns else 0
+        if FileStat(stat.st_size, mtime_ns) != expected:
+            raise ReadError(f"{path} has changed since the model was opened.", "Quit and open the model again.")
+        done = 0
+        while done < len(piece.buffer):
+            count = os.preadv(descriptor, [piece.buffer[done : done + _PART]], piece.start + done)
+            if not count:
                 raise ReadError(
-                    f"{self._folder / name} has changed since the model was opened.",
-                    "Quit and open the model again.",
+                    f"{path} ends {len(piece.buffer) - done:,} bytes before tensor data does.",
+                    "Download or copy the file again.",
                 )
-            done = 0
-            while done < len(buffer):
-                count = os.preadv(descriptor, [buffer[done : done + _PART]], start + done)
-                if not count:
-                    raise ReadError(
-                        f"{self._folder / name} ends {len(buffer) - done:,} bytes before tensor data does.",
-                        "Download or copy the file again.",
-                    )
-                done += count
-                advance(count)
-        except OSError as error:
-            raise self._unreadable(name, error) from error
-        finally:
-            os.close(descriptor)
+            done += count
+            advance(count)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
 
-    def _unreadable(self, name: str, error: OSError) -> ReadError:
-        return ReadError(
-            f"{self._folder / name} cannot be read: {error.strerror or error}.",
-            "Check that the file is still there and that you may read it.",
-        )
+
+def _unreadable(path: Path, error: OSError) -> ReadError:
+    return ReadError(
+        f"{path} cannot be read: {error.strerror or error}.",
+        "Check that the file is still there and that you may read it.",
+    )
 
 
 def open_local(path: Path) -> LocalSource:

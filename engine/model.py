@@ -1,6 +1,6 @@
 """A checkpoint seen as layers, heads and matrices, and what must be read for each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -8,7 +8,7 @@ from typing import Self
 from .address import Address
 from .architectures import Placement, find_architecture
 from .checkpoint import Checkpoint, TensorRef
-from .errors import AddressError, ModelNotFoundError
+from .errors import AddressError, LayoutError, ModelNotFoundError
 from .layout import HeadCounts, HeadMatrix, Side, head_counts, text_config
 from .text import plural, printable, shortened
 
@@ -20,6 +20,9 @@ HEADS = "heads"
 
 DTYPES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64"}
 """The dtypes that can be analysed: safetensors' name → the name shown."""
+
+_CONFIG_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64"}
+"""A config's name → the name shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,11 @@ class MatrixInfo:
         return min(self.rows, self.cols)
 
     @property
+    def is_known(self) -> bool:
+        """Whether shape and dtype are known; of a remote model they are once its shard's header has been read."""
+        return bool(self.dtype)
+
+    @property
     def matrix(self) -> str:
         """Its name in a CSV: `q`, `k`, `v`, `o`, or the whole matrix's own."""
         return self.address.matrix or ""
@@ -75,6 +83,8 @@ class SlicedTensor:
     ref: TensorRef
     side: Side
     count: int
+    problem: str | None = None
+    """Why it has no spectrum, as a sentence."""
 
     @property
     def rows(self) -> int:
@@ -88,7 +98,10 @@ class SlicedTensor:
 
 
 class Model:
-    """A checkpoint's decoder. Reads nothing: everything is worked out from headers and config.
+    """A checkpoint's decoder. Everything is worked out from headers and config.
+
+    Of a remote model, the headers are read when `prepare` is told that they are needed; until then the shapes of some
+    tensors are not known, and a tensor that turns out to contradict the config is a problem of that matrix only.
 
     Raises:
         ModelNotFoundError: there is no matrix of a known architecture.
@@ -114,11 +127,50 @@ class Model:
             self.counts = head_counts(checkpoint.config)
             if self.counts is None:
                 self.heads_problem = "Heads are unknown: config.json gives no num_attention_heads or hidden_size."
-        for layer in self.layers if self.counts else ():
-            for part, tensor in self._head_parts(layer):
-                assert self.counts
-                if tensor.ref.dtype in DTYPES:  # packed, quantised weights have shapes of their own
-                    self.counts.check(part, tensor.ref.name, tensor.ref.shape)
+        if not checkpoint.source.is_lazy:
+            for layer in self.layers if self.counts else ():
+                for part, tensor in self._head_parts(layer):
+                    self._check_shape(part, tensor.ref)
+
+    def _check_shape(self, part: HeadMatrix, ref: TensorRef) -> None:
+        if self.counts and ref.dtype in DTYPES:  # packed, quantised weights have shapes of their own
+            self.counts.check(part, ref.name, ref.shape)
+
+    def prepare(self, jobs: Iterable[Job]) -> Iterator[tuple[str, bytes]]:
+        """Read the headers that these jobs need and that have not been read; yields each file with its header.
+
+        Raises:
+            EngineError: a header cannot be read, or is damaged.
+        """
+        names = [tensor.ref.name for job in jobs for tensor in self._job_parts(job)]
+        for file in self.checkpoint.unread(names):
+            yield file, self.checkpoint.read_header(file)
+
+    def recall(self, job: Job) -> None:
+        """Take over the headers that another process has read for this job meanwhile."""
+        self.checkpoint.recall(tensor.ref.name for tensor in self._job_parts(job))
+
+    def is_known(self, job: Job) -> bool:
+        """Whether the headers that a job needs have been read."""
+        return all(tensor.ref.is_known for tensor in self._job_parts(job))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether some weights are not on a disk of this machine."""
+        source = self.checkpoint.source
+        return source.is_lazy and not all(source.is_here(ref.file) for ref in self.checkpoint.tensors.values())
+
+    def remote_bytes(self, job: Job) -> int | None:
+        """The bytes that computing a job reads over a network; None as long as a header that says so is unread."""
+        tensors = [t for t in self._job_parts(job) if not self.checkpoint.source.is_here(t.ref.file)]
+        if not all(tensor.ref.is_known for tensor in tensors):
+            return None
+        return sum(tensor.ref.nbytes for tensor in tensors if tensor.problem is None)
+
+    @property
+    def notice(self) -> str:
+        """A sentence that the user should know about how the model was opened, or empty."""
+        return self.checkpoint.source.notice
 
     @property
     def name(self) -> str:
@@ -160,24 +212,27 @@ class Model:
         """Rows of a head's Q slice; 0 when unknown."""
         return self.counts.head_dim if self.counts else 0
 
-    @cached_property
+    @property
     def dtype(self) -> str:
-        """The dtype of most of the decoder's tensors."""
+        """The dtype of most of the decoder's tensors, as far as they are known; else what the config says, or empty."""
         names = [_shown_dtype(ref) for ref in self.checkpoint.tensors.values() if len(ref.shape) == 2]
-        return max(set(names), key=names.count) if names else ""
+        if names:
+            return max(set(names), key=names.count)
+        config = text_config(self.checkpoint.config or {})
+        return _CONFIG_DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "")
 
     @cached_property
     def _layer_set(self) -> frozenset[int]:
         return frozenset(self.layers)
 
     @cached_property
-    def _outer(self) -> dict[str, TensorRef]:
-        """Matrices outside the layers. The shortest name wins: a vision tower may have an embedding too."""
-        found: dict[str, TensorRef] = {}
+    def _outer(self) -> dict[str, str]:
+        """Matrices outside the layers → tensors. The shortest name wins: a vision tower may have an embedding too."""
+        found: dict[str, str] = {}
         for shown, ending in self._placement.architecture.outer.items():
             names = [n for n in self.checkpoint.tensors if n == ending or n.endswith("." + ending)]
             if names:
-                found[shown] = self.checkpoint.tensors[min(names, key=lambda n: (len(n), n))]
+                found[shown] = min(names, key=lambda n: (len(n), n))
         return found
 
     def has_heads(self, layer: int) -> bool:
@@ -194,8 +249,18 @@ class Model:
             assert self.counts
             ref = self.checkpoint.tensors.get(self._placement.tensor(layer, part.tensor))
             if ref is not None:
-                found.append((part, SlicedTensor(part.matrix, ref, part.side, self.counts.count(part))))
+                problem = tensor_problem(ref) or self._shape_problem(part, ref)
+                found.append((part, SlicedTensor(part.matrix, ref, part.side, self.counts.count(part), problem)))
         return found
+
+    def _shape_problem(self, part: HeadMatrix, ref: TensorRef) -> str | None:
+        """What would have been refused when the model was opened, had its header been read then."""
+        if self.checkpoint.source.is_lazy and ref.is_known:
+            try:
+                self._check_shape(part, ref)
+            except LayoutError as error:
+                return str(error)
+        return None
 
     def job_tensors(self, job: Job) -> tuple[SlicedTensor, ...]:
         """What a job reads, without the tensors that have no spectrum (see `tensor_problem`).
@@ -203,18 +268,20 @@ class Model:
         Raises:
             AddressError: this model has no such job.
         """
+        return tuple(tensor for tensor in self._job_parts(job) if tensor.problem is None)
+
+    def _job_parts(self, job: Job) -> tuple[SlicedTensor, ...]:
         if job.kind == HEADS and job.layer is not None:
-            tensors = self.head_tensors(job.layer)
-        else:
-            ref = self._whole_ref(job.layer, job.kind)
-            if ref is None:
-                raise AddressError(f"There is no matrix {job} in {self.name}.")
-            tensors = (SlicedTensor(job.kind, ref, "rows", 1),)
-        return tuple(tensor for tensor in tensors if tensor_problem(tensor.ref) is None)
+            return self.head_tensors(job.layer)
+        ref = self._whole_ref(job.layer, job.kind)
+        if ref is None:
+            raise AddressError(f"There is no matrix {job} in {self.name}.")
+        return (SlicedTensor(job.kind, ref, "rows", 1, tensor_problem(ref)),)
 
     def _whole_ref(self, layer: int | None, name: str) -> TensorRef | None:
         if layer is None:
-            return self._outer.get(name)
+            tensor = self._outer.get(name)
+            return self.checkpoint.tensors[tensor] if tensor else None
         suffix = self._placement.architecture.whole.get(name)
         return self.checkpoint.tensors.get(self._placement.tensor(layer, suffix)) if suffix else None
 
@@ -245,7 +312,7 @@ class Model:
                 kv_head=kv_head,
                 job=job,
                 index=head.head if kv_head is None else kv_head,
-                problem=tensor_problem(tensor.ref),
+                problem=tensor.problem,
             )
 
     def info(self, address: Address) -> MatrixInfo:
@@ -336,10 +403,7 @@ class Model:
 
     def has_problem(self, job: Job) -> bool:
         """Whether some tensor of a job can never be computed."""
-        if job.kind != HEADS or job.layer is None:
-            ref = self._whole_ref(job.layer, job.kind)
-            return ref is not None and tensor_problem(ref) is not None
-        return any(tensor_problem(tensor.ref) for tensor in self.head_tensors(job.layer))
+        return any(tensor.problem for tensor in self._job_parts(job))
 
     @cached_property
     def incomplete(self) -> str | None:
@@ -377,7 +441,9 @@ def _shown_dtype(ref: TensorRef) -> str:
 
 
 def tensor_problem(ref: TensorRef) -> str | None:
-    """Why a tensor has no spectrum, as a sentence, or None."""
+    """Why a tensor has no spectrum, as a sentence, or None (also while it is not known)."""
+    if not ref.is_known:
+        return None
     name = shortened(printable(ref.name), 400)
     if ref.dtype not in DTYPES:
         return f"{name} has the dtype {ref.dtype}; spectra are computed of {', '.join(DTYPES)}."

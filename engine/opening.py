@@ -1,19 +1,66 @@
 """From what a user typed to a model."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .checkpoint import read_checkpoint
 from .local import open_local
 from .model import Model
+from .source import Source, Watch, no_watch
+from .target import HubName, find_target
+
+if TYPE_CHECKING:
+    from .hub_errors import HubAccess
 
 
-def open_model(path: str | Path) -> Model:
-    """Open a model folder or a `.safetensors` file. Reads headers and config only, no weights.
+def open_model(
+    model: str | Path | HubName,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: Path | None = None,
+    watch: Watch = no_watch,
+    access: "HubAccess | None" = None,
+) -> Model:
+    """Open a model folder, a `.safetensors` file, or a model on the Hugging Face Hub. Reads no weights.
+
+    Args:
+        model: a path, `ORG/NAME`, `ORG/NAME@REVISION`, the address of a model's page, or what `find_target` returned.
+        revision: a branch, tag or commit, for a model on the Hub.
+        offline: ask nothing of the network.
+        cache_dir: where lists of files and headers of Hub models are kept, with the results.
+        watch: called at least every 0.05 s while the network is waited for; what it raises ends the opening.
+        access: another Hub, token or Hub cache than the user's environment says.
 
     Raises:
         EngineError: there is no such model, or it cannot be used; the message says what to do.
     """
-    return Model(read_checkpoint(open_local(Path(path))))
+    target = find_target(str(model), revision) if isinstance(model, str) or revision is not None else model
+    return Model(read_checkpoint(_source(target, offline, cache_dir, watch, access)))
+
+
+def _source(
+    target: Path | HubName, offline: bool, cache_dir: Path | None, watch: Watch, access: "HubAccess | None"
+) -> Source:
+    if isinstance(target, Path):
+        return open_local(target)
+    from .cache_dir import default_cache_dir
+    from .hub_opening import open_hub
+
+    return open_hub(target, offline=offline, root=cache_dir or default_cache_dir(), watch=watch, access=access)
+
+
+def download(name: HubName, *, cache_dir: Path | None = None, access: "HubAccess | None" = None) -> None:
+    """Fetch a model's weights, config and index into the local Hub cache, with the progress bars of every Hub tool.
+
+    Raises:
+        EngineError: the model cannot be opened, or the download failed; what was fetched is kept.
+    """
+    from .hub_opening import download_files
+
+    checkpoint = open_model(name, cache_dir=cache_dir, access=access).checkpoint
+    files = {ref.file for ref in checkpoint.tensors.values()}
+    download_files(HubName(checkpoint.source.name, checkpoint.source.revision), sorted(files), access)
 
 
 def demo_path() -> Path:

@@ -14,7 +14,8 @@ from typing import Any
 
 from .address import Address
 from .choices import Solver
-from .events import DeviceKnown, Event, Failure, Noticed, Progress, Progressed, State, StateChanged
+from .errors import NetworkError, OfflineError
+from .events import DeviceKnown, Event, Failure, HeaderRead, Noticed, Progress, Progressed, State, StateChanged
 from .model import HEADS, Job, MatrixInfo, Model
 from .process import WorkerProcess, log_path
 from .results import JobResult
@@ -22,6 +23,15 @@ from .store import Store
 
 _PATIENCE = 1.0
 """Seconds that a running job may go on after it is no longer wanted, while a wanted one waits."""
+
+_REMOTE_PATIENCE = 0.1
+"""The same for a model whose weights come over a network."""
+
+_GRACE = 0.3
+"""Seconds that the worker may take to stop a job; one that is deep in a computation is ended."""
+
+LARGE = 200 * 10**6
+"""Bytes from which a whole matrix is read over a network only when the user asks for it."""
 
 
 class Session:
@@ -38,6 +48,7 @@ class Session:
         device: str = "auto",
         cache_dir: Path | None = None,
         prefetch: bool = True,
+        offline: bool = False,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.model = model
@@ -48,6 +59,7 @@ class Session:
         self.notice = ""
         self._wanted_device = device
         self._prefetch = prefetch
+        self._offline = offline
         self._on_event = on_event
         self._results: dict[Job, JobResult] = {}
         self._on_disk: set[Job] = set()
@@ -58,6 +70,9 @@ class Session:
         self._demanded: list[Job] = []
         self._guessed: list[Job] = []
         self._running: Job | None = None
+        self._stopping: Job | None = None
+        self._cancelled: set[Job] = set()
+        self._asked_for: set[Job] = set()
         self._since = 0.0
         self._worker: WorkerProcess | None = None
         self._ready = False
@@ -96,22 +111,60 @@ class Session:
         """Say what the user looks at; it replaces what was said before.
 
         The heads of a layer or a whole matrix are queued, and the heads of the layers beside it behind them. The
-        model as a whole queues nothing.
+        model as a whole queues nothing, and neither does what is held (see `is_held`).
         """
         before = {*self._demanded, *self._guessed}
         jobs = () if address.layer is None and address.matrix is None else self.model.jobs(address)
         self._focus = jobs
-        self._demanded = [job for job in jobs if self._is_to_do(job)]
-        near = [n for job in jobs for n in self.model.neighbours(job)] if self._prefetch else []
-        self._guessed = [job for job in dict.fromkeys(near) if self._is_to_do(job) and job not in self._demanded]
+        self._demanded = [job for job in jobs if self._is_to_do(job) and not self.is_held(job)]
+        guess = self._prefetch and not any(map(self.is_held, jobs))
+        near = [n for job in jobs for n in self.model.neighbours(job)] if guess else []
+        self._guessed = [
+            job
+            for job in dict.fromkeys(near)
+            if self._is_to_do(job) and job not in self._demanded and not self.is_held(job)
+        ]
         after = {*self._demanded, *self._guessed}
         for job in sorted(before ^ after, key=str):
             self._changed(job)
         self._pump()
 
+    def cancel(self) -> Job | None:
+        """Stop what is running, and whatever waits. The job that was stopped; None when nothing ran.
+
+        What the user looks at and what ran is held from now on, until the user asks for it again.
+        """
+        job = self._running
+        dropped = {*self._demanded, *self._guessed}
+        self._cancelled.update(self._demanded)
+        self._demanded, self._guessed = [], []
+        if job is not None:
+            self._cancelled.add(job)
+            self._drop(job)
+        for each in sorted(dropped, key=str):
+            self._changed(each)
+        return job
+
+    def is_held(self, job: Job) -> bool:
+        """Whether a job is begun only when the user asks for it again.
+
+        That is one that the user stopped, and a whole matrix for which more than `LARGE` bytes come over a network.
+        """
+        if job in self._asked_for:
+            return False
+        if job in self._cancelled:
+            return True
+        return job.kind != HEADS and self._is_to_do(job) and (self.model.remote_bytes(job) or 0) > LARGE
+
+    def cancelled(self, job: Job) -> bool:
+        """Whether the user stopped a job, and has not asked for it since."""
+        return job in self._cancelled
+
     def again(self, address: Address) -> None:
-        """Forget the results that a view of this place shows, and compute them once more."""
+        """Forget the results that a view of this place shows, and compute them once more, also what is held."""
         for job in self.model.jobs(address):
+            self._asked_for.add(job)
+            self._cancelled.discard(job)
             if job != self._running:
                 self._results.pop(job, None)
                 self._flaws.pop(job, None)
@@ -222,27 +275,44 @@ class Session:
             return
         if not self._ready:
             return
+        if self._stopping is not None:
+            return
         queue = self._demanded or self._guessed
         job = queue.pop(0)
         self._running, self._since = job, time.monotonic()
         self.progress = None
-        self._worker.send({"job": str(job)})
+        limited = job.kind != HEADS and job not in self._asked_for
+        self._worker.send({"job": str(job), "most_remote": LARGE if limited else None})
         self._changed(job)
 
     def _maybe_cancel(self) -> None:
-        """End the worker when it is busy with something long that nobody waits for any more."""
+        """Stop something long that nobody waits for any more, when something else is waited for."""
         running = self._running
         if running is None or not self._demanded or running in self._focus:
             return
-        if running.kind != HEADS or time.monotonic() - self._since > _PATIENCE:
-            self._finish(running)
-            self._kill()
+        patience = _REMOTE_PATIENCE if self.model.remote_bytes(running) != 0 else _PATIENCE
+        if running.kind != HEADS or time.monotonic() - self._since > patience:
+            self._drop(running)
             if self._prefetch and any(running in self.model.neighbours(job) for job in self._focus):
                 self._guessed.append(running)
-            self._changed(running)
+                self._changed(running)
         else:
-            left = _PATIENCE - (time.monotonic() - self._since)
+            left = patience - (time.monotonic() - self._since)
             asyncio.get_running_loop().call_later(left + 0.01, self._pump)
+
+    def _drop(self, running: Job) -> None:
+        """Have the worker stop a job: it is asked first, and ended when it does not listen."""
+        self._finish(running)
+        if self._worker is not None:
+            self._stopping = running
+            self._worker.send({"cancel": str(running)})
+            asyncio.get_running_loop().call_later(_GRACE, self._end_deaf_worker, running, self._worker)
+        self._changed(running)
+
+    def _end_deaf_worker(self, job: Job, worker: WorkerProcess) -> None:
+        if self._stopping == job and self._worker is worker:
+            self._kill()
+            self._pump()
 
     def _finish(self, job: Job) -> None:
         if self._running == job:
@@ -265,6 +335,7 @@ class Session:
             "solver": self.solver,
             "device": self._wanted_device,
             "cache_dir": str(self.store.root),
+            "offline": self._offline,
         }
         try:
             worker = self._worker = await WorkerProcess.start(request)
@@ -279,7 +350,7 @@ class Session:
             self._handle(event)
         how = await worker.ended()
         if self._worker is worker:
-            self._worker = None
+            self._worker, self._stopping = None, None
             self._died(how)
 
     def _handle(self, event: dict[str, Any]) -> None:
@@ -291,13 +362,32 @@ class Session:
                     self._notice(note)
             case {"event": "step", "job": name, **numbers} if str(self._running) == name:
                 self._step(Job.parse(name), numbers)
+            case {"event": "header", "file": file, "data": data}:
+                self.model.checkpoint.learn(file, base64.b64decode(data))
+                self._on_event(HeaderRead(file))
+            case {"event": "cancelled" | "too_large", "job": name}:
+                self._given_up(Job.parse(name))
             case {"event": "done", "job": name}:
+                self._stopped_or_not(Job.parse(name))
                 self._done(Job.parse(name), event)
+            case {"event": "failed", "job": str(name)} if str(self._stopping) == name:
+                self._given_up(Job.parse(name))  # nobody wants to know any more
             case {"event": "failed", "job": name, "title": title, "message": message, "hint": hint}:
                 self._fail(Job.parse(name) if name else None, Failure(title, message, hint))
         self._pump()
 
-    def _step(self, job: Job, numbers: dict[str, int]) -> None:
+    def _stopped_or_not(self, job: Job) -> None:
+        """The worker is free for the next job."""
+        if self._stopping == job:
+            self._stopping = None
+
+    def _given_up(self, job: Job) -> None:
+        """The worker has stopped a job, or not begun it."""
+        self._stopped_or_not(job)
+        self._finish(job)
+        self._changed(job)
+
+    def _step(self, job: Job, numbers: dict[str, Any]) -> None:
         before = self.progress
         if before is not None and before.bytes_read == numbers["bytes_read"]:
             speed = before.bytes_per_second  # nothing arrived: the time went into computing
@@ -316,6 +406,7 @@ class Session:
             self.keeps = False
             found = self.store.decode(job, base64.b64decode(event["data"]))
         else:
+            self.model.recall(job)  # the worker may have found a header that another program has kept
             found = self.store.load(job)
         if found is None:
             hint = "Another program may have removed it: press r to compute again."
@@ -327,6 +418,10 @@ class Session:
     def _fail(self, job: Job | None, failure: Failure) -> None:
         if job is not None:
             self._finish(job)
+            if job not in self._focus and failure.title in {NetworkError.title, OfflineError.title}:
+                self._guessed = []  # nobody asked for it: it is tried when somebody does
+                self._changed(job)
+                return
             self._failures[job] = failure
             self._changed(job)
             return
@@ -362,7 +457,7 @@ class Session:
         self._changed(job)
 
     def _kill(self) -> None:
-        worker, self._worker, self._ready = self._worker, None, False
+        worker, self._worker, self._ready, self._stopping = self._worker, None, False, None
         if worker is not None:
             worker.kill()
 

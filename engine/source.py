@@ -1,6 +1,7 @@
-"""Where a checkpoint's bytes come from. Local folders are in `local`; other sources keep the same small protocol."""
+"""Where a checkpoint's bytes come from: a small protocol. Folders are in `local`, the Hugging Face Hub in `hub`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,17 +9,47 @@ from typing import Protocol
 Advance = Callable[[int], None]
 """Called with the number of bytes that have just arrived. It may raise to stop the reading."""
 
+Watch = Callable[[str], None]
+"""Called at least every 0.05 s while something is waited for over a network, with a sentence on what, or empty text.
+
+It may raise to stop the waiting: what it raises comes out of the call that waits.
+"""
+
+
+def no_watch(_: str) -> None:
+    """Watches nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What identifies one version of a file: its size in bytes and its modification time in nanoseconds."""
+    """What identifies one version of a file: its size in bytes and its modification time in nanoseconds.
+
+    Of a file on the Hub the commit says the rest, and the time is 0.
+    """
 
     size: int
     mtime_ns: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A range of a file, as long as the memory that it belongs into."""
+
+    file: str
+    start: int
+    buffer: memoryview
+
+    @property
+    def stop(self) -> int:
+        """Where the range ends."""
+        return self.start + len(self.buffer)
+
+
 class Source(Protocol):
     """A flat set of files that can be read by byte ranges."""
+
+    watch: Watch
+    """Who is told what is being waited for."""
 
     @property
     def name(self) -> str:
@@ -32,18 +63,35 @@ class Source(Protocol):
     def location(self) -> str:
         """What opens the same source again, in another process."""
 
+    @property
+    def notice(self) -> str:
+        """A sentence that the user should know about how it was opened, or empty."""
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether a shard's header costs so much that it is read only when it is needed."""
+
     def files(self) -> Mapping[str, FileStat]:
         """The files that can be read, by name."""
+
+    def is_here(self, name: str) -> bool:
+        """Whether a file is on a disk of this machine."""
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         """The bytes `start … stop` of a file; fewer only where the file ends before `stop`."""
 
-    def read_into(self, name: str, start: int, buffer: memoryview, advance: Advance) -> None:
-        """Fill `buffer` with a file's bytes from `start` on, telling `advance` as they arrive.
+    def read_pieces(self, pieces: Sequence[Piece], advance: Advance) -> Iterator[int]:
+        """Fill the pieces' memory, and yield the number of each as it is complete, in any order.
 
         Raises:
-            ReadError: the file is gone, too short, changed since it was opened, or the disk failed.
+            ReadError: a file is gone, too short, changed since it was opened, or disk or network failed.
         """
 
-    def header_path(self, name: str) -> Path:
-        """A path at which the safetensors library can open the file to judge its header."""
+    def header_file(self, name: str, header: bytes) -> AbstractContextManager[Path]:
+        """A path at which the safetensors library can judge a file's header, of which these are the bytes."""
+
+    def kept_header(self, name: str) -> bytes | None:
+        """A header that was read before, where that is kept."""
+
+    def keep_header(self, name: str, header: bytes) -> None:
+        """Keep a header that has been judged."""

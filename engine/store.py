@@ -9,18 +9,17 @@ that two programs with different solvers do not replace each other's results.
 import contextlib
 import hashlib
 import json
-import os
 import struct
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from .atomic import write_atomically
+from .cache_dir import default_cache_dir
 from .choices import Solver
 from .model import Job, Model
 from .results import JobResult, MatrixResult, expected_shapes
@@ -28,11 +27,6 @@ from .results import JobResult, MatrixResult, expected_shapes
 FORMAT = "svdtui-1"
 _SIZE_CAP = 2**28
 _HEAD = struct.Struct("<Q")
-
-
-def default_cache_dir() -> Path:
-    """Where results are kept: `$XDG_CACHE_HOME/svdtui` or what the system uses for caches."""
-    return platformdirs.user_cache_path("svdtui")
 
 
 class Store:
@@ -66,6 +60,8 @@ class Store:
 
     def load(self, job: Job) -> JobResult | None:
         """A job's result, or None when there is none that can be believed."""
+        if not self._model.is_known(job):
+            return None  # what it was computed from cannot be compared
         try:
             with self.path(job).open("rb") as file:
                 data = file.read(_SIZE_CAP)
@@ -149,21 +145,3 @@ def _checksum(text: str, arrays: dict[str, bytes]) -> str:
     for name in sorted(arrays):
         digest.update(name.encode() + b"\0" + arrays[name])
     return digest.hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a temporary file beside it, synced, then renamed over it.
-
-    Raises:
-        OSError: it could not be written; nothing is left behind.
-    """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,12 +1,16 @@
 """The compute process: `python -m svdtui.engine.worker`, driven by JSON lines on stdin and stdout.
 
-The first line opens a model: `{"location", "key", "solver", "device", "cache_dir"}`. Each further line is a job:
-`{"job": "12.heads"}`. Answers, one per line:
+The first line opens a model: `{"location", "key", "solver", "device", "cache_dir", "offline"}`. Each further line is a
+job: `{"job": "12.heads", "most_remote": 200000000}` (one that would read more than that over a network is not begun;
+null for no limit), or the end of one: `{"cancel": "12.heads"}`. Answers, one per line:
 
     {"event": "ready", "device", "note"}
-    {"event": "step", "job", "bytes_read", "bytes_total", "done", "total"}
+    {"event": "header", "file", "data"}             a shard's header has been read, in base64
+    {"event": "step", "job", "bytes_read", "bytes_total", "done", "total", "waiting"}
     {"event": "done", "job"}                        the result is in the store
     {"event": "done", "job", "data", "notice"}      the store could not be written: the result comes along in base64
+    {"event": "cancelled", "job"}                   as was wished
+    {"event": "too_large", "job"}                   it would read more than `most_remote`
     {"event": "failed", "job" (or null), "title", "message", "hint"}
 
 It ends with its parent: on the end of stdin at once, even in the middle of a computation, and by the parent's death
@@ -28,6 +32,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .errors import EngineError, WorkerError
+from .hub_errors import redacted
 from .model import Job
 from .opening import open_model
 from .store import Store
@@ -60,11 +65,38 @@ def _die_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _read_lines(lines: "queue.SimpleQueue[dict[str, Any]]") -> None:
-    """Hand on stdin's lines; at its end the parent is gone or wants no more: end at once."""
-    for line in sys.stdin:
-        lines.put(json.loads(line))
-    os._exit(0)
+class _CancelledError(Exception):
+    """The job is no longer wanted."""
+
+
+class _Requests:
+    """Stdin's lines, read by a thread: jobs in order, and which job is no longer wanted."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._cancelled: str | None = None
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        """At the end of stdin the parent is gone or wants no more: end at once."""
+        for line in sys.stdin:
+            request = json.loads(line)
+            if "cancel" in request:
+                self._cancelled = request["cancel"]
+            else:
+                if request.get("job") == self._cancelled:
+                    self._cancelled = None  # wanted again
+                self._lines.put(request)
+        os._exit(0)
+
+    def next(self) -> dict[str, Any]:
+        """The next line that is no cancellation."""
+        return self._lines.get()
+
+    def check(self, job: str) -> None:
+        """Raise where a job is no longer wanted."""
+        if self._cancelled == job:
+            raise _CancelledError
 
 
 def main() -> None:
@@ -74,35 +106,61 @@ def main() -> None:
     with contextlib.suppress(OSError):
         os.nice(10)
     channel = _Channel()
-    lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
-    request = lines.get()
+    requests = _Requests()
     try:
-        model = open_model(request["location"])
-        if model.key != request["key"]:
-            raise WorkerError(f"{model.location} has changed since it was opened.", "Quit and open the model again.")
-        cache_dir = Path(request["cache_dir"]) if request["cache_dir"] else None
-        store = Store(model, request["solver"], cache_dir)
-        from .compute import Computer  # torch, about a second
-
-        computer = Computer(model, request["solver"], request["device"])
+        store, computer = _open(requests.next())
     except EngineError as error:
         channel.send_error(None, error)
         return
+    except Exception as error:
+        channel.send_error(None, _unexpected("Opening the model", error))
+        return
     channel.send("ready", device=computer.device.shown, note=computer.device.note)
     while True:
-        _serve(lines.get()["job"], store, computer, channel)
+        request = requests.next()
+        name = request["job"]
+        try:
+            _serve(name, request.get("most_remote"), store, computer, channel, requests)
+        except _CancelledError:
+            channel.send("cancelled", job=name)
+        except EngineError as error:
+            channel.send_error(name, error)
+        except Exception as error:
+            channel.send_error(name, _unexpected(name, error))
 
 
-def _serve(name: str, store: Store, computer: "Any", channel: _Channel) -> None:
+def _open(request: dict[str, Any]) -> tuple[Store, Any]:
+    """The store and the computer of the model that the first line names."""
+    cache_dir = Path(request["cache_dir"]) if request["cache_dir"] else None
+    model = open_model(request["location"], offline=request["offline"], cache_dir=cache_dir)
+    if model.key != request["key"]:
+        raise WorkerError(f"{model.location} has changed since it was opened.", "Quit and open the model again.")
+    store = Store(model, request["solver"], cache_dir)
+    from .compute import Computer  # torch, about a second
+
+    return store, Computer(model, request["solver"], request["device"])
+
+
+def _unexpected(doing: str, error: Exception) -> WorkerError:
+    """Something that should not happen: the details go to the log, without what is secret in them."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(error))))
+    sys.stderr.flush()
+    message = f"{doing} failed with {type(error).__name__}: {redacted(str(error))}."
+    return WorkerError(message, "The log has the details; please report it.")
+
+
+def _serve(
+    name: str, most_remote: int | None, store: Store, computer: "Any", channel: _Channel, requests: _Requests
+) -> None:
     job = Job.parse(name)
     last = 0.0
     is_read = False
 
     def on_step(step: Any) -> None:
         nonlocal last, is_read
+        requests.check(name)
         now = time.monotonic()
-        just_read = not is_read and step.bytes_read == step.bytes_total
+        just_read = not is_read and 0 < step.bytes_total == step.bytes_read
         if just_read or now - last >= _STEP_SECONDS:
             last, is_read = now, is_read or just_read
             channel.send(
@@ -112,21 +170,19 @@ def _serve(name: str, store: Store, computer: "Any", channel: _Channel) -> None:
                 bytes_total=step.bytes_total,
                 done=step.done,
                 total=step.total,
+                waiting=step.waiting,
             )
 
-    try:
-        if store.load(job) is not None:  # another program was faster
-            channel.send("done", job=name)
-            return
-        data = store.encode(computer.compute(job, on_step))
-    except EngineError as error:
-        channel.send_error(name, error)
+    model = computer.model
+    for file, header in computer.read_headers(job, on_step):
+        channel.send("header", file=file, data=base64.b64encode(header).decode())
+    if store.load(job) is not None:  # another program was faster, or its header was not known
+        channel.send("done", job=name)
         return
-    except Exception as error:
-        traceback.print_exc()
-        message = f"{job} failed with {type(error).__name__}: {error}."
-        channel.send_error(name, WorkerError(message, "The log has the details; please report it."))
+    if most_remote is not None and (model.remote_bytes(job) or 0) > most_remote:
+        channel.send("too_large", job=name)
         return
+    data = store.encode(computer.compute(job, on_step))
     try:
         store.save(data, job)
     except OSError as error:

@@ -5,7 +5,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from svdtui.engine import Address, EngineError, HeaderError, Model
 from svdtui.engine.checkpoint import Checkpoint, TensorRef, read_checkpoint
 from svdtui.engine.local import LocalSource
-from svdtui.engine.source import Advance, FileStat
+from svdtui.engine.source import Advance, FileStat, Piece, Watch, no_watch
 from tests.checkpoints import raw_safetensors, write_checkpoint
 
 BYTES_OF = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
@@ -29,7 +29,11 @@ hostile = settings(derandomize=True, deadline=None, max_examples=150)
 class Watched:
     """A local source that lets nothing be read but the files it has listed."""
 
+    is_lazy = False
+    notice = ""
+
     def __init__(self, folder: Path) -> None:
+        self.watch: Watch = no_watch
         self._inner = LocalSource(folder)
         self.name, self.revision, self.location = self._inner.name, self._inner.revision, self._inner.location
 
@@ -43,11 +47,20 @@ class Watched:
     def read(self, name: str, start: int, stop: int) -> bytes:
         return self._inner.read(self._listed(name), start, stop)
 
-    def read_into(self, name: str, start: int, buffer: memoryview, advance: Advance) -> None:  # noqa: ARG002
+    def read_pieces(self, pieces: Sequence[Piece], advance: Advance) -> Iterator[int]:  # noqa: ARG002
         raise AssertionError("opening a model reads no tensor")
 
-    def header_path(self, name: str) -> Path:
-        return self._inner.header_path(self._listed(name))
+    def is_here(self, name: str) -> bool:
+        return self._inner.is_here(self._listed(name))
+
+    def header_file(self, name: str, header: bytes) -> AbstractContextManager[Path]:
+        return self._inner.header_file(self._listed(name), header)
+
+    def kept_header(self, name: str) -> bytes | None:  # noqa: ARG002
+        return None
+
+    def keep_header(self, name: str, header: bytes) -> None:
+        self._inner.keep_header(name, header)
 
 
 @contextmanager

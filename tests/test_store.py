@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svdtui.engine import HEADS, Analysis, Job, JobResult, MatrixResult, Model, Solver, open_model
+from svdtui.engine.atomic import write_atomically
 from svdtui.engine.checkpoint import Checkpoint
 from svdtui.engine.results import expected_shapes
-from svdtui.engine.store import Store, write_atomically
+from svdtui.engine.store import Store
 from tests.checkpoints import write_checkpoint
 from tests.conftest import RunSvdtui
 
@@ -250,7 +251,7 @@ def test_what_cannot_be_written_leaves_the_old_file_and_no_other(tmp_path: Path)
     path = tmp_path / "file"
     path.write_bytes(b"before")
     script = (
-        "import resource, sys; from pathlib import Path; from svdtui.engine.store import write_atomically;"
+        "import resource, sys; from pathlib import Path; from svdtui.engine.atomic import write_atomically;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); write_atomically(Path(sys.argv[1]), bytes(1000))"
     )
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)

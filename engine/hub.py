@@ -1,0 +1,170 @@
+"""A model on the Hugging Face Hub, read by byte ranges; nothing is downloaded whole.
+
+The library does what every Hub tool does through it: it resolves the revision (once; everything is read at that
+commit), keeps config and index in the local Hub cache, and knows the token. Weights in that cache are read from there.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .errors import EngineError, OfflineError
+from .hub_errors import HubAccess, silence_seconds, told
+from .hub_records import HubRecords
+from .local import fill, read_file
+from .patience import in_threads
+from .ranges import RangeReader, RemoteFile
+from .source import Advance, FileStat, Piece, Watch, no_watch
+from .target import HubName
+
+_WEIGHTS = ".safetensors"
+
+_HEADER_LENGTH = 8
+
+
+class HubSource:
+    """The files at the top of a repository, at one commit."""
+
+    is_lazy = True
+
+    def __init__(
+        self,
+        name: HubName,
+        commit: str,
+        files: Mapping[str, RemoteFile],
+        records: HubRecords,
+        access: HubAccess,
+        *,
+        offline: bool = False,
+        notice: str = "",
+        watch: Watch = no_watch,
+    ) -> None:
+        self.name = name.repo_id
+        self.revision = commit
+        self.location = HubName(name.repo_id, commit).url
+        self.notice = notice
+        self.watch = watch
+        self._access = access
+        self._records = records
+        self._offline = offline
+        self._stats = {file: FileStat(known.size, 0) for file, known in files.items()}
+        self._paths = self._cached_files()
+        self._ranges = RangeReader(access, name.repo_id, commit, files)
+
+    def _cached_files(self) -> dict[str, Path]:
+        """What the local Hub cache has of this commit, whole."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = {}
+        for file, stat in self._stats.items():
+            if not file.endswith((_WEIGHTS, ".json")):
+                continue
+            path = try_to_load_from_cache(self.name, file, cache_dir=self._access.cache_dir, revision=self.revision)
+            if isinstance(path, str) and Path(path).stat().st_size == stat.size:
+                found[file] = Path(path)
+        return found
+
+    def files(self) -> Mapping[str, FileStat]:
+        """The files that the repository lists."""
+        return self._stats
+
+    def is_here(self, name: str) -> bool:
+        """Whether the local Hub cache has the file."""
+        return name in self._paths
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """See `Source.read`. A small file is brought into the local Hub cache first."""
+        if name not in self._paths:
+            self._check_online(name)
+            if name.endswith(_WEIGHTS):
+                watch: Watch = lambda waiting: self.watch(waiting or f"Reading the header of {name}")  # noqa: E731
+                return self._ranges.read(name, start, stop, watch)
+            self.fetch([name])
+        return read_file(self._paths[name], start, stop)
+
+    def read_pieces(self, pieces: Sequence[Piece], advance: Advance) -> Iterator[int]:
+        """See `Source.read_pieces`: first what is on this disk, then the rest over the network."""
+        remote = []
+        for number, piece in enumerate(pieces):
+            if piece.file in self._paths:
+                fill(piece, self._paths[piece.file], self._stats[piece.file], advance)
+                yield number
+            else:
+                self._check_online(piece.file)
+                remote.append(number)
+        for place in self._ranges.read_pieces([pieces[number] for number in remote], advance, self.watch):
+            yield remote[place]
+
+    def _check_online(self, file: str) -> None:
+        if self._offline:
+            raise OfflineError(
+                f"{file} of {self.name} is not in the local Hub cache, and svdtui is offline.",
+                "Open the model without --offline (and HF_HUB_OFFLINE).",
+            )
+
+    def fetch(self, names: Sequence[str]) -> None:
+        """Bring small files into the local Hub cache.
+
+        Raises:
+            EngineError: they cannot be had.
+        """
+        missing = [name for name in names if name not in self._paths]
+        for name in missing:
+            self._check_online(name)
+        if missing:
+            calls = [partial(self._download, name) for name in missing]
+            paths = in_threads(calls, self.watch, f"Reading {' and '.join(missing)}")
+            self._paths.update(zip(missing, map(Path, paths), strict=True))
+
+    def _download(self, name: str) -> str:
+        from huggingface_hub import hf_hub_download
+
+        try:
+            return hf_hub_download(
+                self.name,
+                name,
+                revision=self.revision,
+                cache_dir=self._access.cache_dir,
+                endpoint=self._access.endpoint,
+                token=self._access.token,
+                library_name="svdtui",
+                etag_timeout=silence_seconds(),
+                tqdm_class=_no_bar(),
+            )
+        except EngineError:
+            raise
+        except Exception as error:
+            raise told(error, self._access, HubName(self.name, self.revision)) from None
+
+    @contextmanager
+    def header_file(self, name: str, header: bytes) -> Iterator[Path]:
+        """A file as long as the shard, with nothing but its header in it: it takes no more room than that."""
+        with tempfile.NamedTemporaryFile(prefix="svdtui-", suffix=_WEIGHTS) as file:
+            file.write(len(header).to_bytes(_HEADER_LENGTH, "little") + header)
+            file.truncate(self._stats[name].size)
+            file.flush()
+            yield Path(file.name)
+
+    def kept_header(self, name: str) -> bytes | None:
+        """The header, when it was read before."""
+        return self._records.header(name)
+
+    def keep_header(self, name: str, header: bytes) -> None:
+        """Keep a header beside the results."""
+        self._records.keep_header(name, header)
+
+
+def _no_bar() -> Any:
+    """A progress bar that shows nothing: the library's own would be written over the screen."""
+    from tqdm import tqdm
+
+    class NoBar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs["disable"] = True
+            kwargs.pop("name", None)
+            super().__init__(*args, **kwargs)
+
+    return NoBar

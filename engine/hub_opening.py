@@ -1,0 +1,207 @@
+"""From a name on the Hub to a source: which commit it is, and which files there are; with the network or without it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from .errors import ChoiceError, NetworkError, OfflineError
+from .hub import HubSource
+from .hub_errors import HubAccess, explained_error, silence_seconds, told
+from .hub_records import HubRecords, is_bare
+from .local import scan
+from .patience import patiently
+from .ranges import TRIES, RemoteFile
+from .source import Watch, no_watch
+from .target import HubName
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def open_hub(
+    name: HubName,
+    *,
+    offline: bool = False,
+    root: Path,
+    watch: Watch = no_watch,
+    access: HubAccess | None = None,
+) -> HubSource:
+    """The source for a model on the Hub: resolves its revision, and lists its files.
+
+    Args:
+        name: the repository and the revision.
+        offline: ask nothing of the network.
+        root: the folder under which records are kept.
+        watch: who is told what is being waited for.
+        access: another Hub, token or Hub cache than the user's environment says.
+
+    Raises:
+        ModelNotFoundError: there is no such repository or revision.
+        AccessError: it is gated or private.
+        OfflineError: it is not in the local cache, and the network must not be used.
+        NetworkError: the Hub cannot be reached, and nothing of the model is in the local cache.
+    """
+    from huggingface_hub import constants
+
+    access = access or HubAccess()
+    offline = offline or constants.is_offline_mode()
+    silence_library()
+    _check_name(name, access)
+    if offline:
+        commit, notice = _cached_commit(name, access), ""
+    else:
+        commit, notice = _resolved(name, access, root, watch)
+    files = _known_files(name, commit, access, root) if commit else None
+    if commit is None or files is None:
+        raise OfflineError(
+            f"{name} is not in the local Hub cache, and svdtui is offline.",
+            "Open it once without --offline (and HF_HUB_OFFLINE).",
+        )
+    records = HubRecords(root, name.repo_id, commit)
+    source = HubSource(name, commit, files, records, access, offline=offline, notice=notice, watch=watch)
+    source.fetch([file for file in files if file == "config.json" or file.endswith(".safetensors.index.json")])
+    return source
+
+
+def _resolved(name: HubName, access: HubAccess, root: Path, watch: Watch) -> tuple[str, str]:
+    """The commit that a name means now, and a notice; its files are kept in the records.
+
+    Where the Hub cannot be reached it is the commit that was opened last.
+    """
+    cached = _cached_commit(name, access)
+    known = cached is not None and _known_files(name, cached, access, root) is not None
+    if cached is not None and known and cached == name.revision:
+        return cached, ""  # a commit never changes
+    try:
+        info = _ask(name, access, watch, tries=1 if known else TRIES)
+    except NetworkError as error:
+        if cached is None or not known:
+            raise
+        return cached, f"{error.message} Shown is commit {cached[:7]}, as far as it is on this machine."
+    commit = _commit_of(info, name)
+    HubRecords(root, name.repo_id, commit).keep_files(_files_of(info))
+    _keep_reference(info, name, access)
+    return commit, ""
+
+
+def _cached_commit(name: HubName, access: HubAccess) -> str | None:
+    """The commit that a name meant when it was last asked for, by any tool that uses the local Hub cache."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionResolutionError
+
+    try:
+        found = HfApi().resolve_revision(
+            name.repo_id, revision=name.revision, cache_dir=access.cache_dir, local_files_only=True
+        )
+    except (RevisionResolutionError, OSError, ValueError):
+        return None
+    return str(found.resolved) if _COMMIT.fullmatch(str(found.resolved)) else None
+
+
+def _keep_reference(info: Any, name: HubName, access: HubAccess) -> None:
+    """Note in the local Hub cache which commit the revision is, as every Hub tool does, so that it is found offline."""
+    from huggingface_hub import HfApi
+
+    class Answered(HfApi):
+        def repo_info(self, *_: Any, **__: Any) -> Any:
+            return info
+
+    try:
+        Answered().resolve_revision(name.repo_id, revision=name.revision, cache_dir=access.cache_dir)
+    except (OSError, ValueError):
+        return  # a revision that cannot be a file's name; it is only needed offline
+
+
+def _known_files(name: HubName, commit: str, access: HubAccess, root: Path) -> dict[str, RemoteFile] | None:
+    """The files of a commit as the Hub once said, or those that another tool has downloaded."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    files = HubRecords(root, name.repo_id, commit).files()
+    if files is not None:
+        return files
+    try:
+        folder = snapshot_download(
+            name.repo_id,
+            revision=commit,
+            cache_dir=access.cache_dir,
+            allow_patterns=["config.json"],
+            local_files_only=True,
+        )
+        return {file: RemoteFile(stat.size) for file, stat in scan(Path(folder)).items() if is_bare(file)}
+    except (LocalEntryNotFoundError, OSError):
+        return None
+
+
+def download_files(name: HubName, weights: list[str], access: HubAccess | None) -> None:
+    """Fetch weight files, with config and index, into the local Hub cache; bars on stderr where it is a terminal.
+
+    Raises:
+        EngineError: it failed; what was fetched is kept.
+    """
+    from huggingface_hub import snapshot_download
+
+    access = access or HubAccess()
+    try:
+        snapshot_download(
+            name.repo_id,
+            revision=name.revision,
+            cache_dir=access.cache_dir,
+            endpoint=access.endpoint,
+            token=access.token,
+            allow_patterns=[*weights, "config.json", "*.safetensors.index.json"],
+            library_name="svdtui",
+        )
+    except Exception as error:
+        raise told(error, access, name) from None
+
+
+def silence_library() -> None:
+    """Neither the library's log nor its progress bars may write over the screen."""
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity(logging.CRITICAL)
+
+
+def _check_name(name: HubName, access: HubAccess) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name.repo_id)
+    except HFValidationError as error:
+        raise explained_error(error, access, name) from None
+    if name.revision is not None and not name.revision.isprintable():
+        raise ChoiceError(f"{name.revision!r} is no branch, tag or commit.", "Check the revision.")
+
+
+def _ask(name: HubName, access: HubAccess, watch: Watch, tries: int) -> Any:
+    """The Hub's description of the repository at the revision, with its files."""
+    from huggingface_hub import HfApi
+
+    def call() -> Any:
+        try:
+            api = HfApi(endpoint=access.endpoint, token=access.token, library_name="svdtui")
+            revision = name.revision or "main"
+            return api.repo_info(name.repo_id, revision=revision, files_metadata=True, timeout=silence_seconds())
+        except Exception as error:
+            raise told(error, access, name, again=True) from None
+
+    return patiently(call, watch, f"Asking {access.host} for {name}", tries)
+
+
+def _commit_of(info: Any, name: HubName) -> str:
+    """The commit that a description is of; it becomes part of paths."""
+    commit = info.sha
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise NetworkError(f"The Hub names no commit of {name}.", "Check HF_ENDPOINT.")
+    return commit
+
+
+def _files_of(info: Any) -> dict[str, RemoteFile]:
+    """The files at the top of a repository, by name."""
+    files = {}
+    for sibling in info.siblings or ():
+        if isinstance(sibling.rfilename, str) and is_bare(sibling.rfilename) and isinstance(sibling.size, int):
+            sha256 = sibling.lfs.sha256 if sibling.lfs is not None else None
+            files[sibling.rfilename] = RemoteFile(sibling.size, sha256)
+    return files

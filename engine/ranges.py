@@ -1,0 +1,428 @@
+"""Byte ranges of a Hub repository's files, over the session that every Hub tool shares.
+
+Four connections read parts of 8 MiB straight into the memory where they belong. Every answer is checked (206, the exact
+range, the file's known size, no compression), because a wrong byte would be a wrong singular value; `HfFileSystem`
+returns what a server sends when it ignores Range. A cut connection goes on behind its last byte; tries are bounded.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin
+
+from .errors import NetworkError
+from .hub_errors import HubAccess, Retry, explained, origin, retry_of, silence_seconds, transport_errors
+from .source import Advance, Piece, Watch
+
+CONNECTIONS = 4
+PART = 8 * 2**20
+"""Most bytes of one request."""
+
+GAP = 64 * 2**10
+"""Bytes between two ranges up to which reading them costs less than another request."""
+
+TRIES = 5
+"""Tries in a row that may bring nothing."""
+
+_FRUIT = 64 * 2**10
+"""Bytes from which a try that was cut off counts as having brought something."""
+
+TICK = 0.05
+"""Seconds between two looks at whether the reading is still wanted."""
+
+_QUIET = 2.0
+"""Seconds without a byte after which that is said."""
+
+_REDIRECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a stretch of a part belongs: bytes `start … stop` of the part are this memory of a piece."""
+
+    start: int
+    stop: int
+    piece: int
+    memory: memoryview
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One request: bytes `start … stop` of a file."""
+
+    file: str
+    start: int
+    stop: int
+    targets: Sequence[Target]
+
+
+def plan(pieces: Sequence[Piece], part: int = PART, gap: int = GAP) -> list[Part]:
+    """Divide pieces into requests: ranges that are neighbours are merged, and long runs cut into equal parts."""
+    runs: list[list[Any]] = []  # file, start, stop
+    for piece in sorted(pieces, key=lambda p: (p.file, p.start)):
+        if not len(piece.buffer):
+            continue
+        if runs and runs[-1][0] == piece.file and piece.start - runs[-1][2] <= gap:
+            runs[-1][2] = max(runs[-1][2], piece.stop)
+        else:
+            runs.append([piece.file, piece.start, piece.stop])
+    parts = []
+    for file, start, stop in runs:
+        count = -(-(stop - start) // part)
+        size = -(-(stop - start) // count)
+        for first in range(start, stop, size):
+            last = min(first + size, stop)
+            targets = [
+                Target(low - first, high - first, number, piece.buffer[low - piece.start : high - piece.start])
+                for number, piece in enumerate(pieces)
+                if piece.file == file and (low := max(first, piece.start)) < (high := min(last, piece.stop))
+            ]
+            if targets:
+                parts.append(Part(file, first, last, targets))
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """What the Hub says that a file is."""
+
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where a file's bytes are, and the headers to ask with: the token for the Hub, none for a signed address."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+class RangeReader:
+    """Reads files of one repository at one commit."""
+
+    def __init__(self, access: HubAccess, repo_id: str, commit: str, files: Mapping[str, RemoteFile]) -> None:
+        self._access = access
+        self._repo_id = repo_id
+        self._commit = commit
+        self._files = files
+        self._addresses: dict[str, _Address] = {}
+        self._etags: dict[tuple[str, str], str] = {}
+        self._resolving = threading.Lock()
+
+    def read(self, file: str, start: int, stop: int, watch: Watch) -> bytes:
+        """The bytes `start … stop` of a file.
+
+        Raises:
+            EngineError: see `read_pieces`.
+        """
+        data = bytearray(stop - start)
+        for _ in self.read_pieces([Piece(file, start, memoryview(data))], lambda count: None, watch):
+            pass
+        return bytes(data)
+
+    def read_pieces(self, pieces: Sequence[Piece], advance: Advance, watch: Watch) -> Iterator[int]:
+        """Fill the pieces' memory; yields the number of each when it is complete.
+
+        `advance` and `watch` are called from the calling thread, and what they raise ends the reading at once: nothing
+        is written into the memory after that.
+
+        Raises:
+            NetworkError: the network failed several times in a row, or an answer was not what was asked for.
+            AccessError: the Hub does not let this user read the file.
+        """
+        transfer = _Transfer(pieces)
+        try:
+            for number in range(min(CONNECTIONS, len(transfer.parts))):
+                threading.Thread(target=self._work, args=(transfer,), name=f"range-{number}", daemon=True).start()
+            yield from transfer.results(advance, watch)
+        finally:
+            transfer.stop()
+
+    def _work(self, transfer: "_Transfer") -> None:
+        """One connection's thread."""
+        try:
+            while (part := transfer.next_part()) is not None:
+                self._fetch(part, transfer)
+                transfer.finish(part)
+        except _Stopped:
+            pass
+        except Exception as error:
+            transfer.fail(error)
+
+    def _fetch(self, part: Part, transfer: "_Transfer") -> None:
+        """Bring one part, in as many tries as it takes and are allowed."""
+        done, fruitless = 0, 0
+        while done < part.stop - part.start:
+            before = done
+            problem = Retry("the connection was cut")
+            try:
+                with closing(self._chunks(part.file, part.start + done, part.stop)) as chunks:
+                    for chunk in chunks:
+                        transfer.put(part, done, chunk)
+                        done += len(chunk)
+            except Retry as retry:
+                problem = retry
+            except transport_errors() as error:
+                problem = retry_of(error)
+            if done == part.stop - part.start:
+                return
+            fruitless = 0 if done - before >= _FRUIT else fruitless + 1
+            if fruitless == TRIES:
+                raise NetworkError(
+                    f"{self._where(part.file)} cannot be read: {problem}, {TRIES} times in a row.",
+                    problem.hint or "Check the network, then press r.",
+                )
+            delay = problem.wait if problem.wait is not None else 0.25 * 2**fruitless if fruitless > 0 else 0.0
+            transfer.wait(delay, f"waiting for the network, try {fruitless + 1} of {TRIES} ({problem})")
+
+    def _where(self, file: str) -> str:
+        return f"{file} of {self._repo_id}"
+
+    def _chunks(self, file: str, start: int, stop: int) -> Generator[bytes]:
+        """The bytes `start … stop` as they come in; too few when the connection is cut."""
+        from huggingface_hub import get_session
+
+        address = self._address(file)
+        headers = {**address.headers, "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        # The session is asked for each time: another thread's failure may have closed the one before.
+        with get_session().stream(
+            "GET", address.url, headers=headers, timeout=silence_seconds(), follow_redirects=False
+        ) as response:
+            self._check(file, start, stop, address, response)
+            left = stop - start
+            for chunk in response.iter_raw():
+                left -= len(chunk)
+                if left < 0:
+                    raise Retry("the answer was longer than asked for")
+                yield chunk
+
+    def _check(self, file: str, start: int, stop: int, address: _Address, response: Any) -> None:
+        """Accept nothing but the range that was asked for.
+
+        Raises:
+            Retry: it may be better next time.
+            EngineError: it will not.
+        """
+        status, headers = response.status_code, response.headers
+        host = response.url.host
+        if status != 206:
+            self._refuse(file, address, response)
+        if headers.get("content-encoding", "identity") != "identity":
+            raise NetworkError(
+                f"{host} sends {self._where(file)} compressed, though it was asked not to: the bytes of a range cannot "
+                "be told from that.",
+                "A proxy on the way may do it; use another network, or --download.",
+            )
+        unit, _, rest = headers.get("content-range", "").partition(" ")
+        asked, _, total = rest.partition("/")
+        size = self._files[file].size
+        if unit.lower() != "bytes" or asked != f"{start}-{stop - 1}":
+            raise Retry(
+                f"{host} answered with another range ({asked or 'none'} instead of {start}-{stop - 1})",
+                hint="A proxy or mirror on the way is broken; use another network, or --download.",
+            )
+        if total not in {str(size), "*"}:
+            raise NetworkError(
+                f"{self._where(file)} has {total} bytes on {host} and {size:,} in the repository: it is cut short or "
+                "has changed.",
+                "Open the model again; if it stays so, tell its publisher.",
+            )
+        length = headers.get("content-length")
+        if length is not None and length != str(stop - start):
+            raise Retry(f"{host} announced {length} bytes instead of {stop - start}")
+        self._check_identity(file, address.url, headers.get("etag"))
+
+    def _refuse(self, file: str, address: _Address, response: Any) -> None:
+        """Say what an answer without a range means."""
+        status, headers = response.status_code, response.headers
+        host = response.url.host
+        if response.has_redirect_location:  # storage may move a file once more
+            self._forget(file, address)
+            raise Retry("the file was moved", wait=0)
+        if status == 200:
+            if "html" in headers.get("content-type", ""):
+                raise NetworkError(
+                    f"{host} answered with a web page instead of {self._where(file)}.",
+                    "A login page of the network or a proxy is in between: open a browser, log in, then press r.",
+                )
+            raise NetworkError(
+                f"{host} ignores byte ranges and would send the whole of {self._where(file)}.",
+                "Use --download to fetch the model first.",
+            )
+        if status == 416:
+            raise NetworkError(
+                f"{self._where(file)} is shorter on {host} than the {self._files[file].size:,} bytes in the "
+                "repository.",
+                "Open the model again; if it stays so, tell its publisher.",
+            )
+        if status in {400, 401, 403} and not address.headers:
+            self._forget(file, address)
+            raise Retry(f"{host} refuses the signed address ({status})")
+        raise explained(response, self._access, self._repo_id)
+
+    def _check_identity(self, file: str, place: str, etag: str | None) -> None:
+        """A file must stay the same from one answer of a place to the next."""
+        if etag and self._etags.setdefault((file, place), etag) != etag:
+            raise NetworkError(f"{self._where(file)} has changed while it was read.", "Open the model again.")
+
+    # addresses -----------------------------------------------------------------------------------
+
+    def _address(self, file: str) -> _Address:
+        with self._resolving:
+            if file not in self._addresses:
+                self._addresses[file] = self._resolve(file)
+            return self._addresses[file]
+
+    def _forget(self, file: str, address: _Address) -> None:
+        with self._resolving:
+            if self._addresses.get(file) == address:
+                del self._addresses[file]
+
+    def _resolve(self, file: str) -> _Address:
+        """Ask the Hub where a file is. The token goes to the Hub, and to nobody else."""
+        from huggingface_hub import get_session, hf_hub_url
+
+        access = self._access
+        url = hf_hub_url(self._repo_id, file, revision=self._commit, endpoint=access.endpoint)
+        headers = {**access.headers(), "Accept-Encoding": "identity"}
+        for _ in range(_REDIRECTS):
+            response = get_session().request(
+                "HEAD", url, headers=headers, timeout=silence_seconds(), follow_redirects=False
+            )
+            if response.status_code >= 400:
+                raise explained(response, access, self._repo_id)
+            self._check_headers(file, response.headers)
+            if not response.has_redirect_location:
+                return _Address(url, headers)
+            target = urljoin(url, response.headers["location"])
+            if not access.is_trusted(target):
+                if origin(url)[0] == "https" and origin(target)[0] != "https":
+                    raise NetworkError(
+                        f"{origin(url)[1]} sends readers of {self._where(file)} on to an address without encryption.",
+                        "Something is between you and the Hub; use another network.",
+                    )
+                return _Address(target, {})
+            url = target
+        raise NetworkError(
+            f"{origin(url)[1]} sends readers of {self._where(file)} in a circle.", "Check HF_ENDPOINT, or try later."
+        )
+
+    def _check_headers(self, file: str, headers: Mapping[str, str]) -> None:
+        """Whether the Hub speaks of the file that we know."""
+        known = self._files[file]
+        commit, size = headers.get("x-repo-commit"), headers.get("x-linked-size")
+        etag = (headers.get("x-linked-etag") or "").removeprefix("W/").strip('"')
+        if (
+            (commit is not None and commit != self._commit)
+            or (size is not None and size != str(known.size))
+            or (known.sha256 and etag and etag != known.sha256)
+        ):
+            raise NetworkError(
+                f"The Hub now gives another {self._where(file)} than when the model was opened.",
+                "Open the model again.",
+            )
+        self._check_identity(file, "hub", etag)
+
+
+class _Stopped(Exception):
+    """The reading is no longer wanted."""
+
+
+@dataclass(eq=False)
+class _Transfer:
+    """What the connections' threads and the reader of their results share."""
+
+    pieces: Sequence[Piece]
+    parts: "deque[Part]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parts = deque(plan(self.pieces))
+        self._left = [len(piece.buffer) for piece in self.pieces]
+        self._complete = [number for number, left in enumerate(self._left) if not left]
+        self._news = threading.Condition()
+        self._stop = threading.Event()
+        self._arrived = 0
+        self._last_byte = time.monotonic()
+        self._waiting: dict[int, str] = {}
+        self._error: Exception | None = None
+
+    # for the threads -----------------------------------------------------------------------------
+
+    def next_part(self) -> Part | None:
+        """A part that nobody has begun."""
+        with self._news:
+            return self.parts.popleft() if self.parts and not self._stop.is_set() else None
+
+    def put(self, part: Part, done: int, chunk: bytes) -> None:
+        """Copy what has come in of a part behind its first `done` bytes to where it belongs."""
+        stop = done + len(chunk)
+        with self._news:
+            if self._stop.is_set():
+                raise _Stopped
+            for target in part.targets:
+                low, high = max(done, target.start), min(stop, target.stop)
+                if low < high:
+                    target.memory[low - target.start : high - target.start] = chunk[low - done : high - done]
+                    self._arrived += high - low
+            self._last_byte = time.monotonic()
+            self._waiting.pop(threading.get_ident(), None)
+
+    def finish(self, part: Part) -> None:
+        """All bytes of a part are where they belong."""
+        with self._news:
+            for target in part.targets:
+                self._left[target.piece] -= target.stop - target.start
+                if not self._left[target.piece]:
+                    self._complete.append(target.piece)
+            self._news.notify()
+
+    def wait(self, seconds: float, why: str) -> None:
+        """Let time pass before the next try, saying why."""
+        with self._news:
+            self._waiting[threading.get_ident()] = why
+        if self._stop.wait(seconds):
+            raise _Stopped
+
+    def fail(self, error: Exception) -> None:
+        """Give up."""
+        with self._news:
+            self._error = self._error or error
+            self._news.notify()
+
+    # for the reader ------------------------------------------------------------------------------
+
+    def results(self, advance: Advance, watch: Watch) -> Iterator[int]:
+        """The numbers of the pieces as they are complete."""
+        pending = len(self.pieces)
+        while pending:
+            with self._news:
+                if not self._complete and self._error is None:
+                    self._news.wait(TICK)
+                arrived, self._arrived = self._arrived, 0
+                complete, self._complete = self._complete, []
+                error, state = self._error, self._state()
+            if arrived:
+                advance(arrived)
+            watch(state)
+            if error is not None:
+                raise error
+            for number in complete:
+                pending -= 1
+                yield number
+
+    def stop(self) -> None:
+        """From now on nothing is written into the pieces' memory."""
+        with self._news:
+            self._stop.set()
+
+    def _state(self) -> str:
+        """What the connections wait for, in words."""
+        for why in self._waiting.values():
+            return why
+        silent = time.monotonic() - self._last_byte
+        return f"no data for {silent:.0f} s" if silent >= _QUIET else ""
