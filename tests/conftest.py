@@ -41,7 +41,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
-    for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_TOKEN_PATH", "NO_COLOR", "FORCE_COLOR"):
+    for name in os.environ:
+        if name.startswith(("HF_", "HUGGINGFACE_")) and name != "HF_HOME":
+            monkeypatch.delenv(name)
+    for name in ("TRANSFORMERS_OFFLINE", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return home
 
