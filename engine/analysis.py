@@ -107,6 +107,8 @@ class Analysis:
     def view(self, address: str | int | Address = "") -> View:
         """All rows of a place, computing what is missing: a head, a layer, or all heads of the model."""
         place = self._address(address)
+        for _ in self.model.prepare(self.model.jobs(place)):
+            pass  # the rows' shapes are in the headers
         return view(self.model, place, self.result, k=self.k)
 
     def result(self, job: Job, on_step: "Callable[[Step], None]" = lambda step: None) -> JobResult:

@@ -18,7 +18,7 @@ from .text import plural
 HEADER_CAP = 25 * 10**6
 """Bytes of the longest header that is read. The largest published models stay below 10 MB."""
 
-_JSON_CAP = 100 * 10**6
+JSON_CAP = 100 * 10**6
 """Bytes of the longest config or index that is read."""
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -218,9 +218,9 @@ def _is_bare(shard: str) -> bool:
 
 def _read_json_bytes(source: Source, name: str) -> bytes:
     size = source.files()[name].size
-    if size > _JSON_CAP:
+    if size > JSON_CAP:
         raise ConfigError(
-            f"{source.location}: {name} is {size:,} bytes long, more than the {_JSON_CAP:,} that are read.",
+            f"{source.location}: {name} is {size:,} bytes long, more than the {JSON_CAP:,} that are read.",
             "This is no ordinary model file; get the model from its publisher.",
         )
     return source.read(name, 0, size)

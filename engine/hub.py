@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .errors import EngineError, OfflineError
+from .errors import EngineError, NetworkError, OfflineError, ReadError
 from .hub_errors import HubAccess, silence_seconds, told
 from .hub_records import HubRecords
 from .local import fill, read_file
-from .patience import in_threads
+from .patience import in_threads, patiently
 from .ranges import RangeReader, RemoteFile
 from .source import Advance, FileStat, Piece, Watch, no_watch
 from .target import HubName
@@ -23,6 +23,9 @@ from .target import HubName
 _WEIGHTS = ".safetensors"
 
 _HEADER_LENGTH = 8
+
+_TRIES = 3
+"""Tries of a small file: each is several of the library's own."""
 
 
 class HubSource:
@@ -52,6 +55,7 @@ class HubSource:
         self._offline = offline
         self._stats = {file: FileStat(known.size, 0) for file, known in files.items()}
         self._paths = self._cached_files()
+        self._spare: dict[str, bytes] = {}
         self._ranges = RangeReader(access, name.repo_id, commit, files)
 
     def _cached_files(self) -> dict[str, Path]:
@@ -83,6 +87,8 @@ class HubSource:
                 watch: Watch = lambda waiting: self.watch(waiting or f"Reading the header of {name}")  # noqa: E731
                 return self._ranges.read(name, start, stop, watch)
             self.fetch([name])
+        if name in self._spare:
+            return self._spare[name][start:stop]
         return read_file(self._paths[name], start, stop)
 
     def read_pieces(self, pieces: Sequence[Piece], advance: Advance) -> Iterator[int]:
@@ -106,24 +112,26 @@ class HubSource:
             )
 
     def fetch(self, names: Sequence[str]) -> None:
-        """Bring small files into the local Hub cache.
+        """Bring small files into the local Hub cache; where it cannot be written, into memory.
 
         Raises:
             EngineError: they cannot be had.
         """
-        missing = [name for name in names if name not in self._paths]
+        missing = [name for name in names if name not in self._paths and name not in self._spare]
         for name in missing:
             self._check_online(name)
         if missing:
             calls = [partial(self._download, name) for name in missing]
-            paths = in_threads(calls, self.watch, f"Reading {' and '.join(missing)}")
-            self._paths.update(zip(missing, map(Path, paths), strict=True))
+            doing = f"Reading {' and '.join(missing)}"
+            paths = patiently(partial(in_threads, calls, no_watch, doing), self.watch, doing, _TRIES)
+            self._paths.update((name, Path(path)) for name, path in zip(missing, paths, strict=True) if path)
 
-    def _download(self, name: str) -> str:
+    def _download(self, name: str) -> str | None:
+        """The file's path; None where the local Hub cache cannot take it, and it is in memory instead."""
         from huggingface_hub import hf_hub_download
 
         try:
-            return hf_hub_download(
+            path = hf_hub_download(
                 self.name,
                 name,
                 revision=self.revision,
@@ -134,10 +142,17 @@ class HubSource:
                 etag_timeout=silence_seconds(),
                 tqdm_class=_no_bar(),
             )
+            if Path(path).stat().st_size == self._stats[name].size:
+                return path
+            # Somebody has cut short what is in the cache, and the library believes it.
         except EngineError:
             raise
         except Exception as error:
-            raise told(error, self._access, HubName(self.name, self.revision)) from None
+            problem = told(error, self._access, HubName(self.name, self.revision), again=True)
+            if isinstance(problem, NetworkError) or not isinstance(problem, ReadError):
+                raise problem from None
+        self._spare[name] = self._ranges.read(name, 0, self._stats[name].size, no_watch)
+        return None
 
     @contextmanager
     def header_file(self, name: str, header: bytes) -> Iterator[Path]:

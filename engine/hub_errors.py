@@ -1,9 +1,10 @@
-"""What can go wrong with the Hub, in sentences; and who may be sent the token.
+"""What can go wrong with the Hub, in sentences; and who may be sent the token, or see it.
 
 No address with a query and no text of an exception is ever passed on: both may hold what is secret.
 """
 
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,6 +16,9 @@ from .target import HubName
 
 _SILENCE = 10.0
 """Seconds without a byte after which a try has failed: the session's own time-out is none."""
+
+_BACK_OFF = 0.25
+"""Half the seconds before the second try; they double with each further one."""
 
 _LONGEST_WAIT = 600
 """Seconds that a server may tell us to wait; beyond that it is a refusal."""
@@ -28,6 +32,11 @@ _PUBLIC = ("https://huggingface.co", "https://hf.co")
 def silence_seconds() -> float:
     """Seconds without a byte after which a try has failed."""
     return _SILENCE
+
+
+def back_off(failed: int) -> float:
+    """Seconds to wait after so many tries in a row have failed."""
+    return _BACK_OFF * 2.0**failed
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,23 @@ class HubAccess:
 
     @property
     def url(self) -> str:
-        """The Hub's address."""
-        if self.endpoint is not None:
-            return self.endpoint.rstrip("/")
+        """The Hub's address.
+
+        Raises:
+            NetworkError: it is none.
+        """
         from huggingface_hub import constants
 
-        return str(constants.ENDPOINT)
+        url = str(constants.ENDPOINT if self.endpoint is None else self.endpoint).rstrip("/")
+        try:
+            is_http = origin(url)[0] in {"http", "https"} and origin(url)[1] != ""
+        except ValueError:
+            is_http = False
+        if not is_http:
+            raise NetworkError(
+                f"The Hub's address, {redacted(url)}, is no http address.", "Correct HF_ENDPOINT, or unset it."
+            )
+        return url
 
     @property
     def host(self) -> str:
@@ -107,6 +127,7 @@ _REASONS = {
     "ProxyError": "the proxy refuses",
     "UnsupportedProtocol": "the address is no http address",
     "DecodingError": "the answer could not be decoded",
+    "TooManyRedirects": "it redirects in a circle",
 }
 
 
@@ -124,6 +145,7 @@ def retry_of(error: Exception) -> Retry:
         ("nodename nor servname", "the name cannot be resolved"),
         ("name resolution", "the name cannot be resolved"),
         ("unreachable", "the network cannot be reached"),
+        ("consistency check", "the file came with another size than announced"),
     ):
         if sign in text:
             return Retry(why)
@@ -169,12 +191,21 @@ def _told_to_wait(headers: Mapping[str, str]) -> float | None:
 
 def told(error: Exception, access: HubAccess, name: HubName, *, again: bool = False) -> Exception:
     """What the library raised, in a sentence; with `again`, `Retry` for what may work next time."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     response = getattr(error, "response", None)
-    if again and response is not None:
+    if again and getattr(response, "status_code", None) in _RETRIED:
         return explained(response, access, name.repo_id, name.revision)
+    if isinstance(error, UnicodeEncodeError) or type(error).__name__ == "LocalProtocolError":  # in a header
+        return AccessError(
+            f"Your token for {access.host} holds characters that no token has.",
+            "Log in again with `hf auth login`; or correct HF_TOKEN, or unset it.",
+        )
     if response is None and isinstance(error, ValueError | TypeError | KeyError | AttributeError):
         return not_the_hub(access)  # its answer could not be understood
-    if again and isinstance(error, transport_errors()):
+    is_of_disk = isinstance(error, OSError) and error.errno is not None
+    has_tried = isinstance(error, LocalEntryNotFoundError)  # several times already
+    if again and response is None and isinstance(error, transport_errors()) and not (is_of_disk or has_tried):
         return retry_of(error)
     cause = error.__cause__
     if (
@@ -193,9 +224,10 @@ def explained_error(error: Exception, access: HubAccess, name: HubName) -> Engin
     """A sentence for what the library raised."""
     from huggingface_hub import errors as hub
 
-    repo, host = name.repo_id, access.host
-    page = f"{access.url}/{repo}"
+    repo = name.repo_id
+    page = redacted(f"{access.url}/{repo}")
     response = getattr(error, "response", None)
+    host = access.host if response is None else response.url.host
     status = getattr(response, "status_code", None)
     if isinstance(error, EngineError):
         return error
@@ -231,7 +263,9 @@ def explained_error(error: Exception, access: HubAccess, name: HubName) -> Engin
     if isinstance(error, hub.OfflineModeIsEnabled):
         return OfflineError(f"{host} must not be asked: HF_HUB_OFFLINE is set.", "Unset it.")
     if isinstance(error, hub.HFValidationError):
-        return ModelNotFoundError(f"There is no folder {repo} here, and on the Hub no model can be called so.")
+        return ModelNotFoundError(
+            f"There is no folder {repo} here, and on the Hub no model can be called so.", "Check the spelling."
+        )
     if isinstance(error, hub.EntryNotFoundError) and status is not None:
         return NetworkError(f"{host} no longer has a file of {repo} that it listed.", "Open the model again.")
     if status in {401, 403}:
@@ -258,6 +292,35 @@ def not_the_hub(access: HubAccess) -> EngineError:
 def _server_says(response: Any) -> str:
     """The Hub's own word on a refusal; it names no address."""
     return str(response.headers.get("x-error-message") or "")
+
+
+class _SilentLibrary:
+    """While anybody is in such a block the library's log says nothing: it names signed addresses, amid the screen."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._verbosity = 0
+
+    def __enter__(self) -> None:
+        from huggingface_hub.utils import logging
+
+        with self._lock:
+            if not self._inside:
+                self._verbosity = logging.get_verbosity()
+                logging.set_verbosity(logging.CRITICAL)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        from huggingface_hub.utils import logging
+
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                logging.set_verbosity(self._verbosity)
+
+
+silent_library = _SilentLibrary()
 
 
 def redacted(text: str) -> str:

@@ -1,12 +1,14 @@
 """From a name on the Hub to a source: which commit it is, and which files there are; with the network or without it."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .checkpoint import JSON_CAP
 from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource
-from .hub_errors import HubAccess, explained_error, silence_seconds, told
+from .hub_errors import HubAccess, explained_error, silence_seconds, silent_library, told
 from .hub_records import HubRecords, is_bare
 from .local import scan
 from .patience import patiently
@@ -15,6 +17,9 @@ from .source import Watch, no_watch
 from .target import HubName
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+_READ_AT_ONCE = ("config.json", "model.safetensors.index.json")
+"""What nearly every model needs; asked for side by side."""
 
 
 def open_hub(
@@ -44,43 +49,49 @@ def open_hub(
 
     access = access or HubAccess()
     offline = offline or constants.is_offline_mode()
-    silence_library()
     _check_name(name, access)
-    if offline:
-        commit, notice = _cached_commit(name, access), ""
-    else:
-        commit, notice = _resolved(name, access, root, watch)
-    files = _known_files(name, commit, access, root) if commit else None
-    if commit is None or files is None:
+    with silent_library:
+        commit, files, notice = (_cached if offline else _resolved)(name, access, root, watch)
+        records = HubRecords(root, name.repo_id, commit)
+        source = HubSource(name, commit, files, records, access, offline=offline, notice=notice, watch=watch)
+        source.fetch([file for file in _READ_AT_ONCE if file in files and files[file].size <= JSON_CAP])
+    return source
+
+
+_Resolved = tuple[str, Mapping[str, RemoteFile], str]
+"""A commit, its files, and a notice or empty text."""
+
+
+def _resolved(name: HubName, access: HubAccess, root: Path, watch: Watch) -> _Resolved:
+    """What a name means now. Where the Hub cannot be reached it is the commit that was opened last."""
+    commit = _cached_commit(name, access)
+    if commit is not None and commit == name.revision:  # a commit never changes
+        files = HubRecords(root, name.repo_id, commit).files()
+        if files is not None:
+            return commit, files, ""
+    files = _known_files(name, commit, access, root) if commit is not None else None
+    try:
+        info = _ask(name, access, watch, tries=1 if files else TRIES)
+    except NetworkError as error:
+        if commit is None or not files:
+            raise
+        return commit, files, f"{error.message} Shown is commit {commit[:7]}, as far as it is on this machine."
+    commit, files = _commit_of(info, name), _files_of(info)
+    HubRecords(root, name.repo_id, commit).keep_files(files)
+    _keep_reference(info, name, access)
+    return commit, files, ""
+
+
+def _cached(name: HubName, access: HubAccess, root: Path, _: Watch) -> _Resolved:
+    """What a name meant when it was last asked for."""
+    commit = _cached_commit(name, access)
+    files = _known_files(name, commit, access, root) if commit is not None else None
+    if commit is None or not files:
         raise OfflineError(
             f"{name} is not in the local Hub cache, and svdtui is offline.",
             "Open it once without --offline (and HF_HUB_OFFLINE).",
         )
-    records = HubRecords(root, name.repo_id, commit)
-    source = HubSource(name, commit, files, records, access, offline=offline, notice=notice, watch=watch)
-    source.fetch([file for file in files if file == "config.json" or file.endswith(".safetensors.index.json")])
-    return source
-
-
-def _resolved(name: HubName, access: HubAccess, root: Path, watch: Watch) -> tuple[str, str]:
-    """The commit that a name means now, and a notice; its files are kept in the records.
-
-    Where the Hub cannot be reached it is the commit that was opened last.
-    """
-    cached = _cached_commit(name, access)
-    known = cached is not None and _known_files(name, cached, access, root) is not None
-    if cached is not None and known and cached == name.revision:
-        return cached, ""  # a commit never changes
-    try:
-        info = _ask(name, access, watch, tries=1 if known else TRIES)
-    except NetworkError as error:
-        if cached is None or not known:
-            raise
-        return cached, f"{error.message} Shown is commit {cached[:7]}, as far as it is on this machine."
-    commit = _commit_of(info, name)
-    HubRecords(root, name.repo_id, commit).keep_files(_files_of(info))
-    _keep_reference(info, name, access)
-    return commit, ""
+    return commit, files, ""
 
 
 def _cached_commit(name: HubName, access: HubAccess) -> str | None:
@@ -127,9 +138,11 @@ def _known_files(name: HubName, commit: str, access: HubAccess, root: Path) -> d
             allow_patterns=["config.json"],
             local_files_only=True,
         )
-        return {file: RemoteFile(stat.size) for file, stat in scan(Path(folder)).items() if is_bare(file)}
+        found = {file: RemoteFile(stat.size) for file, stat in scan(Path(folder)).items() if is_bare(file)}
     except (LocalEntryNotFoundError, OSError):
         return None
+    # Whoever wanted the config only has left no list of files.
+    return found if any(file.endswith(".safetensors") for file in found) else None
 
 
 def download_files(name: HubName, weights: list[str], access: HubAccess | None) -> None:
@@ -141,25 +154,19 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
     from huggingface_hub import snapshot_download
 
     access = access or HubAccess()
-    try:
-        snapshot_download(
-            name.repo_id,
-            revision=name.revision,
-            cache_dir=access.cache_dir,
-            endpoint=access.endpoint,
-            token=access.token,
-            allow_patterns=[*weights, "config.json", "*.safetensors.index.json"],
-            library_name="svdtui",
-        )
-    except Exception as error:
-        raise told(error, access, name) from None
-
-
-def silence_library() -> None:
-    """Neither the library's log nor its progress bars may write over the screen."""
-    from huggingface_hub.utils import logging
-
-    logging.set_verbosity(logging.CRITICAL)
+    with silent_library:
+        try:
+            snapshot_download(
+                name.repo_id,
+                revision=name.revision,
+                cache_dir=access.cache_dir,
+                endpoint=access.endpoint,
+                token=access.token,
+                allow_patterns=[*weights, "config.json", "*.safetensors.index.json"],
+                library_name="svdtui",
+            )
+        except Exception as error:
+            raise told(error, access, name) from None
 
 
 def _check_name(name: HubName, access: HubAccess) -> None:

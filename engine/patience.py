@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .errors import NetworkError
-from .hub_errors import Retry
+from .hub_errors import Retry, back_off, silent_library
 from .ranges import TICK, TRIES
 from .source import Watch
 
@@ -32,7 +32,7 @@ def patiently(call: Callable[[], T], watch: Watch, doing: str, tries: int = TRIE
             problem = retry
         if attempt < tries:
             told = f"waiting for the network, try {attempt + 1} of {tries} ({problem})"
-            until = time.monotonic() + (problem.wait if problem.wait is not None else 0.25 * 2**attempt)
+            until = time.monotonic() + (problem.wait if problem.wait is not None else back_off(attempt))
             while time.monotonic() < until:
                 watch(told)
                 time.sleep(TICK)
@@ -54,7 +54,8 @@ def in_threads(calls: Sequence[Callable[[], T]], watch: Watch, doing: str) -> li
 
     def run(number: int, call: Callable[[], T]) -> None:
         try:
-            results[number] = call()
+            with silent_library:
+                results[number] = call()
         except BaseException as error:
             errors[number] = error
         finally:

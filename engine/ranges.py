@@ -15,7 +15,17 @@ from typing import Any
 from urllib.parse import urljoin
 
 from .errors import NetworkError
-from .hub_errors import HubAccess, Retry, explained, origin, retry_of, silence_seconds, transport_errors
+from .hub_errors import (
+    HubAccess,
+    Retry,
+    back_off,
+    explained,
+    origin,
+    retry_of,
+    silence_seconds,
+    silent_library,
+    transport_errors,
+)
 from .source import Advance, Piece, Watch
 
 CONNECTIONS = 4
@@ -112,7 +122,7 @@ class RangeReader:
         self._files = files
         self._addresses: dict[str, _Address] = {}
         self._etags: dict[tuple[str, str], str] = {}
-        self._resolving = threading.Lock()
+        self._resolving = {file: threading.Lock() for file in files}
 
     def read(self, file: str, start: int, stop: int, watch: Watch) -> bytes:
         """The bytes `start … stop` of a file.
@@ -146,9 +156,10 @@ class RangeReader:
     def _work(self, transfer: "_Transfer") -> None:
         """One connection's thread."""
         try:
-            while (part := transfer.next_part()) is not None:
-                self._fetch(part, transfer)
-                transfer.finish(part)
+            with silent_library:
+                while (part := transfer.next_part()) is not None:
+                    self._fetch(part, transfer)
+                    transfer.finish(part)
         except _Stopped:
             pass
         except Exception as error:
@@ -177,7 +188,7 @@ class RangeReader:
                     f"{self._where(part.file)} cannot be read: {problem}, {TRIES} times in a row.",
                     problem.hint or "Check the network, then press r.",
                 )
-            delay = problem.wait if problem.wait is not None else 0.25 * 2**fruitless if fruitless > 0 else 0.0
+            delay = problem.wait if problem.wait is not None else back_off(fruitless) if fruitless > 0 else 0.0
             transfer.wait(delay, f"waiting for the network, try {fruitless + 1} of {TRIES} ({problem})")
 
     def _where(self, file: str) -> str:
@@ -221,16 +232,16 @@ class RangeReader:
         unit, _, rest = headers.get("content-range", "").partition(" ")
         asked, _, total = rest.partition("/")
         size = self._files[file].size
-        if unit.lower() != "bytes" or asked != f"{start}-{stop - 1}":
-            raise Retry(
-                f"{host} answered with another range ({asked or 'none'} instead of {start}-{stop - 1})",
-                hint="A proxy or mirror on the way is broken; use another network, or --download.",
-            )
-        if total not in {str(size), "*"}:
+        if total not in {str(size), "*", ""}:
             raise NetworkError(
                 f"{self._where(file)} has {total} bytes on {host} and {size:,} in the repository: it is cut short or "
                 "has changed.",
                 "Open the model again; if it stays so, tell its publisher.",
+            )
+        if unit.lower() != "bytes" or asked != f"{start}-{stop - 1}":
+            raise Retry(
+                f"{host} answered with another range ({asked or 'none'} instead of {start}-{stop - 1})",
+                hint="A proxy or mirror on the way is broken; use another network, or --download.",
             )
         length = headers.get("content-length")
         if length is not None and length != str(stop - start):
@@ -273,13 +284,13 @@ class RangeReader:
     # addresses -----------------------------------------------------------------------------------
 
     def _address(self, file: str) -> _Address:
-        with self._resolving:
+        with self._resolving[file]:
             if file not in self._addresses:
                 self._addresses[file] = self._resolve(file)
             return self._addresses[file]
 
     def _forget(self, file: str, address: _Address) -> None:
-        with self._resolving:
+        with self._resolving[file]:
             if self._addresses.get(file) == address:
                 del self._addresses[file]
 
@@ -299,7 +310,7 @@ class RangeReader:
             self._check_headers(file, response.headers)
             if not response.has_redirect_location:
                 return _Address(url, headers)
-            target = urljoin(url, response.headers["location"])
+            target = self._next_address(file, url, response.headers["location"])
             if not access.is_trusted(target):
                 if origin(url)[0] == "https" and origin(target)[0] != "https":
                     raise NetworkError(
@@ -311,6 +322,23 @@ class RangeReader:
         raise NetworkError(
             f"{origin(url)[1]} sends readers of {self._where(file)} in a circle.", "Check HF_ENDPOINT, or try later."
         )
+
+    def _next_address(self, file: str, url: str, location: str) -> str:
+        """Where a redirect leads."""
+        from huggingface_hub import get_session
+
+        try:
+            target = urljoin(url, location)
+            get_session().build_request("HEAD", target)
+            is_http = origin(target)[0] in {"http", "https"}
+        except Exception:  # a ValueError, or what the HTTP library calls its own
+            is_http = False
+        if not is_http:
+            raise NetworkError(
+                f"{origin(url)[1]} sends readers of {self._where(file)} on to something that is no http address.",
+                "Check HF_ENDPOINT, or try later.",
+            )
+        return target
 
     def _check_headers(self, file: str, headers: Mapping[str, str]) -> None:
         """Whether the Hub speaks of the file that we know."""

@@ -47,7 +47,7 @@ class HubName:
 
         try:
             uri = parse_hf_uri(text, endpoint=constants.ENDPOINT)
-        except HfUriError as error:
+        except (HfUriError, ValueError) as error:  # such as an address with half a bracket
             raise ModelNotFoundError(
                 f"{_without_query(text)} is not the address of a model on the Hub.",
                 "Give ORG/NAME, or the address of the model's page, such as https://huggingface.co/ORG/NAME.",
@@ -75,7 +75,7 @@ def find_target(text: str, revision: str | None = None) -> Path | HubName:
     """
     path = Path(text)
     try:
-        exists = os.path.lexists(path.expanduser())
+        exists = not _URL.match(text) and os.path.lexists(path.expanduser())
     except (RuntimeError, ValueError):  # an unknown ~user, or a null byte: told when it is opened
         exists = True
     name = None if exists else HubName.parse(text)
