@@ -72,23 +72,29 @@ def test_help_explains_every_option_and_shows_examples() -> None:
     assert done.exit_code == 0
     # fmt: off
     for option in ("--demo", "--at", "--csv", "--spectra-csv", "--layer", "--head", "--matrix", "--solver", "--device",
-                   "--top-k", "--cache-dir", "--no-prefetch", "--no-mouse", "--version"):
+                   "--top-k", "--cache-dir", "--no-prefetch", "--no-mouse", "--version", "--revision", "--offline",
+                   "--download"):
         [_] = [line for line in done.stdout.splitlines() if re.search(rf"^│.*{option}\b.*  \S", line)]
     # fmt: on
-    for panel in ("Where to start", "Without a screen", "Computing", "Screen"):
+    for panel in ("Where to start", "From the Hub", "Without a screen", "Computing", "Screen"):
         assert f" {panel} " in done.stdout
-    for example in ("svdtui --demo", "svdtui MODEL --csv heads.csv", "--at 12.5.q"):
+    for example in ("svdtui --demo", "svdtui MODEL --csv heads.csv", "--at 12.5.q", "svdtui meta-llama/"):
         assert example in done.stdout
+    assert "ORG/NAME[@REV]" in done.stdout
     assert "Exit status: 0" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ([], "give a model folder, or --demo"),
-        (["MODEL", "--demo"], "give a model folder, or --demo"),
+        ([], "give a model folder or ORG/NAME, or --demo"),
+        (["MODEL", "--demo"], "give a model folder or ORG/NAME, or --demo"),
         (["MODEL", "OTHER"], "unexpected extra argument"),
         (["MODEL", "--nonsense"], "No such option: --nonsense"),
+        (["--demo", "--revision", "main"], "is for models on the Hub, not --demo"),
+        (["--demo", "--offline"], "is for models on the Hub, not --demo"),
+        (["--demo", "--download"], "is for models on the Hub, not --demo"),
+        (["ORG/NAME", "--download", "--offline"], "needs the network: leave out --offline"),
         (["MODEL", "--layer", "1"], "needs --csv or --spectra-csv; on screen use --at"),
         (["MODEL", "--matrix", "q"], "needs --csv or --spectra-csv; on screen use --at"),
         (["MODEL", "--csv", "-", "--at", "1"], "use --layer, --head and --matrix"),
@@ -110,6 +116,19 @@ def test_a_wrong_request_is_refused_with_status_2(args: Sequence[str], words: st
     assert done.stdout == ""
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--revision", "main"], "a revision is for models on the Hub"),
+        (["--download"], "--download is for models on the Hub"),
+    ],
+)
+def test_a_folder_is_not_on_the_hub(options: list[str], words: str, made: Checkpoint) -> None:
+    done = here(made.folder, "--csv", "-", *options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert words in done.stderr
 
 
 def test_a_wrong_request_looks_like_this_from_outside(run_svdtui: RunSvdtui) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from svdtui.engine import Address, demo_path, open_model, view
+from svdtui.engine import Address, Session, demo_path, open_model, view
 from svdtui.tui.app import SvdtuiApp
 from svdtui.tui.places import Places
 
@@ -24,10 +24,14 @@ async def take(at: Address) -> str:
         app.theme = "svdtui-dark"
         async with app.run_test(size=SIZE) as pilot:
             async with asyncio.timeout(60):
-                while app.session is None or app.session.cached < 3 or view(app.model, at, app.session.result).missing:
+                while not (app.session and app.session.cached >= 3 and _is_complete(app.session, at)):
                     await pilot.pause(0.1)
             await pilot.pause(0.5)
             return app.export_screenshot(title="svdtui --demo")
+
+
+def _is_complete(session: Session, at: Address) -> bool:
+    return not view(session.model, at, session.result).missing
 
 
 def main() -> None:

@@ -11,16 +11,20 @@ def activity(session: Session) -> Span:
     """What is being computed; when nothing is, the last thing that the user should know."""
     progress = session.progress
     if progress is not None:
-        parts = [f"◐ {job_name(progress.job)}: {done_of(progress.bytes_read, progress.bytes_total)}"]
-        if progress.bytes_per_second > 0:
-            parts.append(f"{megabytes(progress.bytes_per_second)}/s")
-        parts.append(f"{progress.done}/{progress.total} spectra")
+        parts = []
+        if progress.bytes_total:  # a file's header may have to be read first
+            parts.append(done_of(progress.bytes_read, progress.bytes_total))
+            if progress.bytes_per_second > 0:
+                parts.append(f"{megabytes(progress.bytes_per_second)}/s")
+            parts.append(f"{progress.done}/{progress.total} spectra")
         if session.waiting:
             parts.append(f"{session.waiting} waiting")
-        return " · ".join(parts), "busy"
+        if progress.waiting:  # first: the end of the line is cut off where there is no room
+            parts.insert(0, progress.waiting)
+        return f"◐ {job_name(progress.job)}: " + (" · ".join(parts) or "starting …"), "busy"
     if session.notice:
         return f"! {session.notice}", "warn"
-    for sentence in (session.model.heads_problem, session.model.incomplete):
+    for sentence in (session.model.heads_problem, session.model.notice, session.model.incomplete):
         if sentence:
             return f"! {sentence}", "warn"
     if session.waiting:

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,18 +18,20 @@ from textual.screen import Screen
 from textual.types import AnimationLevel
 
 from svdtui.engine.address import Address
-from svdtui.engine.errors import AddressError
+from svdtui.engine.errors import AddressError, EngineError
 from svdtui.engine.model import Model
+from svdtui.engine.text import printable
 
 from .keys import KEYS, bindings
+from .opener import Opener
 from .places import Places
 from .screens.explorer import Explorer
+from .screens.opening import Opening
 from .screens.small import TooSmall, is_too_small
 from .themes import DARK, LIGHT, PLAIN, curve_colours, ground_of_terminal
 
 if TYPE_CHECKING:
     from svdtui.engine.choices import Solver
-    from svdtui.engine.events import Event
     from svdtui.engine.session import Session
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -35,7 +39,7 @@ ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class SvdtuiApp(App[int]):
-    """`svdtui` on one model."""
+    """`svdtui` on one model: an open one, or one that is still to be opened over the network."""
 
     TITLE = "svdtui"
     CSS_PATH = "app.tcss"
@@ -45,50 +49,59 @@ class SvdtuiApp(App[int]):
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Opener,
         at: Address | None = None,
         *,
         solver: "Solver" = "gram64",
         device: str = "auto",
         cache_dir: Path | None = None,
         prefetch: bool = True,
+        offline: bool = False,
         k: int = 10,
         places: Places | None = None,
     ) -> None:
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.animation_level: AnimationLevel = "none"
-        self.model = model
         self.session: Session | None = None
-        self._session_options = (solver, device, cache_dir, prefetch)
+        self.failure: EngineError | None = None
+        """Why there was nothing to explore."""
+        self._session_options = (solver, device, cache_dir, prefetch, offline)
         self._places = places or Places()
+        self._at = at
         self._k = k
-        self.explorer = Explorer(model, self._first_address(at), k)
+        self._opener = model if isinstance(model, Opener) else None
+        self.explorer: Explorer | None = None
+        self._first: Screen[None]
+        if isinstance(model, Opener):
+            self._first = Opening(model)
+        else:
+            self._first = self.explorer = self._explorer(model)
         for theme in (DARK, LIGHT, PLAIN):
             self.register_theme(theme)
         self.theme = self._first_theme()
 
     def get_default_screen(self) -> Screen[None]:
-        """The explorer is the screen at the bottom."""
-        return self.explorer
+        """The screen at the bottom: the explorer, as soon as there is a model."""
+        return self._first
 
     def get_css_variables(self) -> dict[str, str]:
         """Every theme gets the colours of the curves."""
         self.theme_variables = {**curve_colours(self.current_theme), **super().get_css_variables()}
         return self.theme_variables
 
-    def _first_address(self, at: Address | None) -> Address:
+    def _explorer(self, model: Model) -> Explorer:
+        return Explorer(model, self._first_address(model), self._k)
+
+    def _first_address(self, model: Model) -> Address:
         """Where to open: as asked, where the user was, or the first head there is."""
-        if at is not None:
-            return at
-        for place in (self._places.address(self.model.location), ""):
-            if place:
-                try:
-                    address = Address.parse(place)
-                    self.model.check(address)
-                except AddressError:
-                    continue
+        if self._at is not None:
+            return self._at
+        if place := self._places.address(model.location):
+            with suppress(AddressError):
+                address = Address.parse(place)
+                model.check(address)
                 return address
-        layer = next((layer for layer in self.model.layers if self.model.has_heads(layer)), None)
+        layer = next((layer for layer in model.layers if model.has_heads(layer)), None)
         return Address() if layer is None else Address(layer, 0)
 
     def _first_theme(self) -> str:
@@ -107,35 +120,61 @@ class SvdtuiApp(App[int]):
             loop.add_signal_handler(number, self._leave, 128 + number)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._watch_size(self.size)
-        self.call_after_refresh(self._begin)
+        if self.explorer is not None:
+            self.call_after_refresh(self._begin, self.explorer)
 
-    async def _begin(self) -> None:
+    async def on_opening_opened(self, message: Opening.Opened) -> None:
+        """The explorer takes over."""
+        if self.explorer is not None:
+            return
+        try:
+            if self._at is not None:
+                message.model.check(self._at)
+            self.explorer = self._explorer(message.model)
+        except EngineError as error:
+            self._fail(error)
+            return
+        await self.push_screen(self.explorer)
+        self.call_after_refresh(self._begin, self.explorer)
+
+    def on_opening_failed(self, message: Opening.Failed) -> None:
+        """Leave the sentence to whoever started the app: it belongs on the terminal that is there afterwards."""
+        self._fail(message.error)
+
+    def _fail(self, error: EngineError) -> None:
+        self.failure = error
+        self._leave(error.exit_code)
+
+    async def _begin(self, explorer: Explorer) -> None:
         """Start the session: this imports numpy, which the first frame does not wait for."""
         from svdtui.engine.session import Session
 
-        solver, device, cache_dir, prefetch = self._session_options
+        solver, device, cache_dir, prefetch, offline = self._session_options
         self.session = Session(
-            self.model,
+            explorer.model,
             solver=solver,
             device=device,
             cache_dir=cache_dir,
             prefetch=prefetch,
-            on_event=self._report,
+            offline=offline,
+            on_event=explorer.report,
         )
         await self.session.start()
-        self.explorer.begin(self.session)
-
-    def _report(self, event: "Event") -> None:
-        self.explorer.post_message(Explorer.Reported(event))
+        explorer.begin(self.session)
+        if explorer.model.notice:  # in full, once: the status line may have no room for it
+            self.notify(printable(explorer.model.notice), severity="warning", timeout=8, markup=False)
 
     def _leave(self, return_code: int) -> None:
+        if self._opener is not None:
+            self._opener.leave()
         if self.session is not None:
             self.session.stop()
         self.exit(return_code, return_code)
 
     async def on_unmount(self) -> None:
         """Remember the place, and see the compute process end."""
-        self._places.remember(self.model.location, str(self.explorer.address))
+        if self.explorer is not None:
+            self._places.remember(self.explorer.model.location, str(self.explorer.address))
         if self.session is not None:
             await self.session.close()
 
@@ -164,10 +203,9 @@ class SvdtuiApp(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Our commands first, then the theme and a picture of the screen."""
-        explorer = self.explorer
         for key in KEYS:
-            if key.title:
-                target = self if key.owner == "app" else explorer
+            target = self if key.owner == "app" else self.explorer
+            if key.title and target is not None:
                 command = partial(target.run_action, key.action)
                 yield SystemCommand(f"{key.title}  ({key.shown})", key.tooltip, command)
         for offered in super().get_system_commands(screen):
@@ -180,20 +218,32 @@ class SvdtuiApp(App[int]):
 
 
 def run(
-    model: Model,
+    model: Model | Opener,
     at: Address | None,
     *,
     solver: "Solver" = "gram64",
     device: str = "auto",
     cache_dir: Path | None = None,
     prefetch: bool = True,
+    offline: bool = False,
     mouse: bool = True,
     k: int = 10,
 ) -> int:
     """Explore `model` until the user leaves; the exit status.
 
     `at` is where to open; None for where the user was last.
+
+    Raises:
+        EngineError: an `Opener` could not open its model, or the model has no such place.
     """
-    app = SvdtuiApp(model, at, solver=solver, device=device, cache_dir=cache_dir, prefetch=prefetch, k=k)
+    app = SvdtuiApp(
+        model, at, solver=solver, device=device, cache_dir=cache_dir, prefetch=prefetch, offline=offline, k=k
+    )
     app.run(mouse=mouse)
-    return app.return_code or 0
+    if app.failure is not None:
+        raise app.failure
+    status = app.return_code or 0
+    if isinstance(model, Opener) and model.is_running:
+        sys.stdout.flush()
+        os._exit(status)  # the ordinary end may wait for the network: for threads of the libraries that use it
+    return status

@@ -1,7 +1,6 @@
 """The command line: opens the screen, or writes CSV without one."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,11 @@ from svdtui.engine import __version__
 from svdtui.engine.address import Address
 from svdtui.engine.choices import DEFAULT_K, Solver
 from svdtui.engine.errors import EngineError
-from svdtui.engine.text import printable
+
+from .stderr import say
 
 _START = "Where to start"
+_HUB = "From the Hub"
 _HEADLESS = "Without a screen"
 _COMPUTING = "Computing"
 _SCREEN = "Screen"
@@ -25,6 +26,7 @@ Examples:
   svdtui --demo                          a small model that comes with svdtui
   svdtui ~/models/Llama-3-8B             explore a model folder
   svdtui ~/models/Llama-3-8B --at 12.5.q begin at layer 12, head 5, Q
+  svdtui meta-llama/Meta-Llama-3-8B      stream one from the Hugging Face Hub
   svdtui MODEL --csv heads.csv           all heads' metrics, without a screen
   svdtui MODEL --csv - --layer 0         one layer's, on stdout
   svdtui MODEL --spectra-csv s.csv --layer 12 --matrix q_proj
@@ -52,7 +54,11 @@ def _check_device(value: str) -> str:
 @app.command(epilog=_EPILOG, no_args_is_help=False)
 def command(
     model: Annotated[
-        str | None, typer.Argument(help="A model folder, or one .safetensors file.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A model folder, one .safetensors file, or ORG/NAME\\[@REV] on the Hugging Face Hub.",
+            show_default=False,
+        ),
     ] = None,
     demo: Annotated[
         bool,
@@ -67,6 +73,29 @@ def command(
             show_default=False,
         ),
     ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REV",
+            help="The branch, tag or commit, as in ORG/NAME@REV.",
+            rich_help_panel=_HUB,
+            show_default=False,
+        ),
+    ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", help="Use only what is on this disk, as HF_HUB_OFFLINE=1 does.", rich_help_panel=_HUB
+        ),
+    ] = False,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download",
+            help="Download the whole model into the Hub cache first; without it only what is looked at is read.",
+            rich_help_panel=_HUB,
+        ),
+    ] = False,
     csv: Annotated[
         str | None,
         typer.Option(
@@ -140,8 +169,12 @@ def command(
     if model == "":
         raise typer.BadParameter("is empty: give a model folder, . for this one", param_hint="MODEL")
     if (model is None) == (not demo):
-        wish = "give a model folder, or --demo, not both" if demo else "give a model folder, or --demo"
+        wish = "give a model folder or ORG/NAME, or --demo" + (", not both" if demo else "")
         raise typer.BadParameter(wish, param_hint="MODEL")
+    if download and offline:
+        raise typer.BadParameter("needs the network: leave out --offline", param_hint="--download")
+    if demo and (offline or download or revision is not None):
+        raise typer.BadParameter("is for models on the Hub, not --demo", param_hint="--revision/--offline/--download")
     if not headless and (layer, head, matrix) != (None, None, None):
         raise typer.BadParameter(
             "needs --csv or --spectra-csv; on screen use --at", param_hint="--layer/--head/--matrix"
@@ -152,23 +185,36 @@ def command(
         raise typer.BadParameter("needs --layer", param_hint="--head")
     if csv is not None and spectra_csv is not None and os.path.realpath(csv) == os.path.realpath(spectra_csv):
         raise typer.BadParameter("must not be the same as --csv", param_hint="--spectra-csv")
-    from svdtui.engine.opening import demo_path, open_model
+    from svdtui.engine.opening import demo_path
+    from svdtui.engine.target import find_target
 
-    path = str(demo_path()) if demo or model is None else model
+    from .start import download_first, require_terminal, what_to_show
+
     try:
+        start = Address.parse(at) if at is not None else None
+        target = demo_path() if model is None else find_target(model, revision)
+        if not headless:
+            require_terminal()
+        if download:
+            download_first(target, cache_dir)
         if headless:
             from .headless import write_csv
 
             place = Address(layer, head, matrix)
             status = write_csv(
-                path, place, csv, spectra_csv, solver=solver, device=device, cache_dir=cache_dir, k=top_k
+                target,
+                place,
+                csv,
+                spectra_csv,
+                solver=solver,
+                device=device,
+                cache_dir=cache_dir,
+                offline=offline,
+                k=top_k,
             )
         else:
-            _require_terminal()
-            opened = open_model(path)
-            start = Address.parse(at) if at is not None else None
-            if start is not None:
-                opened.check(start)
+            opened = what_to_show(target, start, offline=offline, cache_dir=cache_dir)
+            os.environ.setdefault("ESCDELAY", "50")  # ms until a lone escape byte counts as the key: half of Textual's
             from .app import run
 
             status = run(
@@ -178,36 +224,14 @@ def command(
                 device=device,
                 cache_dir=cache_dir,
                 prefetch=prefetch,
+                offline=offline,
                 mouse=mouse,
                 k=top_k,
             )
     except EngineError as error:
-        complain(str(error))
+        say(str(error))
         raise typer.Exit(error.exit_code) from None
     raise typer.Exit(status)
-
-
-def complain(sentence: str) -> None:
-    """Say on stderr what went wrong."""
-    typer.echo(f"svdtui: {printable(sentence)}", err=True)
-
-
-class NotATerminalError(EngineError):
-    """The screen has nowhere to appear."""
-
-    title = "No terminal"
-
-
-def _require_terminal() -> None:
-    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
-        raise NotATerminalError(
-            "The screen needs a terminal, and stdin or stdout is none.", "Run svdtui in a terminal, or use --csv FILE."
-        )
-    if os.environ.get("TERM", "") in {"dumb", "unknown"}:
-        raise NotATerminalError(
-            f"A terminal of the kind TERM={os.environ['TERM']} cannot show a screen.",
-            "Set TERM (xterm-256color, say) to what your terminal is, or use --csv FILE.",
-        )
 
 
 def main() -> None:

@@ -73,6 +73,14 @@ def megabytes(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def size(count: float) -> str:
+    """Bytes that will be read, to three digits at most: `1.05 GB`, `84 MB`."""
+    for unit, one, decimals in (("GB", 1e9, 2), ("MB", 1e6, 1), ("kB", 1e3, 1)):
+        if count >= 0.9995 * one:
+            return f"{count / one:.{max(0, decimals - max(0, _exponent(count / one)))}f} {unit}"
+    return f"{count:.0f} B"
+
+
 def done_of(done: float, total: float) -> str:
     """Bytes of bytes in the unit of the total: `54 of 80 MB`."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from tqdm import tqdm
 
 from svdtui.engine import (
@@ -22,15 +21,19 @@ from svdtui.engine import (
     write_text,
 )
 
+from .formats import size
+from .stderr import WaitingLine, say
+
 if TYPE_CHECKING:
     from svdtui.engine.compute import Step
+    from svdtui.engine.target import HubName
 
 _MOST_PROBLEMS = 10
 """Sentences on matrices without figures; a broken model has thousands of them."""
 
 
 def write_csv(
-    path: str,
+    target: "Path | HubName",
     place: Address,
     metrics_file: str | None,
     spectra_file: str | None,
@@ -38,6 +41,7 @@ def write_csv(
     solver: Solver,
     device: str,
     cache_dir: Path | None,
+    offline: bool,
     k: int,
 ) -> int:
     """Compute a place of a model and write its files; `-` is stdout.
@@ -48,22 +52,25 @@ def write_csv(
     Raises:
         EngineError: the model cannot be opened or read, or a file cannot be written.
     """
-    logging.getLogger("svdtui").addHandler(logging.NullHandler())  # `_say` says it, once
+    logging.getLogger("svdtui").addHandler(logging.NullHandler())  # `say` says it, once
     for file in (metrics_file, spectra_file):
         if file not in {None, "-"}:
             _check_writable(Path(str(file)))
     try:
-        with Analysis(open_model(path), solver=solver, device=device, cache_dir=cache_dir, k=k) as analysis:
-            analysis.model.check(place)
+        with WaitingLine() as line:
+            model = open_model(target, offline=offline, cache_dir=cache_dir, watch=line.say)
+        with Analysis(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline, k=k) as analysis:
+            model.check(place)
+            _prepare(analysis, place)
             _compute(analysis, place)
             shown = analysis.view(place)
-            for sentence in (analysis.notice, analysis.model.incomplete):
+            for sentence in (analysis.notice, model.incomplete):
                 if sentence:
-                    _say(sentence)
-            if analysis.model.heads_problem and place.scope in {"model", "layer"}:
-                _say(f"{analysis.model.heads_problem} The rows are whole matrices.")
+                    say(sentence)
+            if model.heads_problem and place.scope in {"model", "layer"}:
+                say(f"{model.heads_problem} The rows are whole matrices.")
     except KeyboardInterrupt:
-        _say("Stopped; no file was written. What was computed is kept and will not be computed again.")
+        say("Stopped; no file was written. What was computed is kept and will not be computed again.")
         return 130
     if metrics_file is not None:
         _write(metrics_file, metrics_csv(shown))
@@ -71,13 +78,23 @@ def write_csv(
         _write(spectra_file, spectra_csv(shown))
     problems = list(dict.fromkeys(row.problem for row in shown.rows if row.problem))
     for problem in problems[:_MOST_PROBLEMS]:
-        _say(problem)
+        say(problem)
     if len(problems) > _MOST_PROBLEMS:
-        _say(f"{len(problems) - _MOST_PROBLEMS:,} more matrices have no figures; their rows are empty.")
+        say(f"{len(problems) - _MOST_PROBLEMS:,} more matrices have no figures; their rows are empty.")
     if not shown.rows:
         names = (info.matrix for info in shown.model.matrices(Address(place.layer)))
-        _say(f"There are no attention heads there. --matrix names a whole matrix: {', '.join(names) or 'none'}.")
+        say(f"There are no attention heads there. --matrix names a whole matrix: {', '.join(names) or 'none'}.")
     return 1 if problems or not shown.rows else 0
+
+
+def _prepare(analysis: Analysis, place: Address) -> None:
+    """Read what is needed to know how much there is to read, and say it before the reading begins."""
+    if analysis.model.notice:
+        say(analysis.model.notice)
+    with WaitingLine() as line:
+        analysis.prepare(place, line.say)
+    if analysis.model.is_remote and (total := analysis.remote_bytes(place)):
+        say(f"{size(total)} will be read from the Hub.")
 
 
 def _compute(analysis: Analysis, place: Address) -> None:
@@ -100,8 +117,13 @@ def _compute(analysis: Analysis, place: Address) -> None:
 
 def _compute_job(analysis: Analysis, job: Job, bar: "tqdm[None]", size: int) -> None:
     begin = bar.n
+    waited = ""
 
     def on_step(step: "Step") -> None:
+        nonlocal waited
+        if step.waiting != waited:
+            waited = step.waiting
+            bar.set_postfix_str(" · ".join(filter(None, (str(job), printable(waited)))))
         bar.update(begin + step.bytes_read - bar.n)
 
     analysis.result(job, on_step)
@@ -136,7 +158,3 @@ def _write(file: str, text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
         if not isinstance(error, BrokenPipeError):  # a pipe's reader has seen enough
             raise ExportError(f"stdout cannot be written: {error.strerror or error}.", "Make room for it.") from error
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"svdtui: {printable(sentence)}", err=True)

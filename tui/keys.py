@@ -126,7 +126,25 @@ KEYS = (
         "copy",
     ),
     Key("explorer", "tree", "t", "t", "tree", "Show or hide the tree", "Show or hide the tree.", "tree"),
-    Key("explorer", "again", "r", "r", "again", "Compute again", "Forget the stored result and compute again."),
+    Key(
+        "explorer",
+        "again",
+        "r",
+        "r",
+        "again",
+        "Compute again",
+        "Forget the stored result and compute again; read what was stopped or is large.",
+    ),
+    Key(
+        "explorer",
+        "stop",
+        "escape",
+        "esc",
+        "stop",
+        "Stop",
+        "Stop reading and computing; r starts it again.",
+        "stop",
+    ),
     Key(
         "explorer",
         "columns-left",
@@ -194,7 +212,7 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 _FOOTER_ORDER = [
     *("quit", "help", "go", "layer", "head", "QKVO", "log"),
-    *("curve", "export", "copy", "tree", "columns", "commands"),
+    *("curve", "export", "stop", "copy", "tree", "columns", "commands"),
 ]
 
 

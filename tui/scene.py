@@ -6,7 +6,7 @@ Imported after the first frame: it brings numpy.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from svdtui.engine.address import Address, Scope
+from svdtui.engine.address import Scope
 from svdtui.engine.choices import DEFAULT_K
 from svdtui.engine.events import State
 from svdtui.engine.metrics import rounding_noise
@@ -15,11 +15,11 @@ from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 from svdtui.engine.views import Row, View, view, whole_view
 
-from .widgets.card import Card, card
+from .widgets.card import Card, card, held_card
 from .widgets.columns import Entry
 from .widgets.curves import Spectrum
 from .widgets.figures import facts
-from .widgets.outline import Node
+from .widgets.outline import Node, jobs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,15 @@ def job_name(job: Job) -> str:
     return f"layer {job.layer}" if job.kind == HEADS else f"layer {job.layer} {job.kind}"
 
 
+def stop(session: Session) -> str:
+    """Stop what is running and what waits; the answer to the key that asks for it."""
+    waited = session.waiting
+    job = session.cancel()
+    if job is None:
+        return "Stopped what waited." if waited else "Nothing is being read or computed."
+    return f"Stopped {job_name(job)}."
+
+
 def _remarks(node: Node, model: Model, k: int) -> list[str]:
     """What a reader of a head's table may wonder about."""
     remarks = [f"{k}/n is the top-{k} of a flat spectrum."]
@@ -118,7 +127,7 @@ def _card(node: Node, session: Session, seen: View) -> Card:
     problems = [row.problem for row in seen.rows if row.problem]
     if problems and not seen.missing:
         return Card("No spectrum", "bad", problems)
-    jobs = _jobs(node, model)
+    jobs = jobs_of(node, model)
     if not jobs:
         return Card("No attention heads here", "dim", ["Whole matrices are further down in the tree."])
     told = [model.heads_problem] if model.heads_problem else []
@@ -127,9 +136,19 @@ def _card(node: Node, session: Session, seen: View) -> Card:
         return Card("Nothing computed yet", "dim", [*told, f"Select {what} in the tree, or press g to go to one."])
     job = min(jobs, key=lambda job: _URGENCY.index(session.state(job)))
     state = session.state(job)
+    if state is State.ABSENT and (held := [job for job in jobs if session.is_held(job)]):
+        name = job_name(held[0]) if len(held) == 1 else title_of(node, model)
+        return held_card(name, _remote_bytes(held, model), stopped=any(map(session.cancelled, held)))
     progress = session.progress if session.progress and session.progress.job == job else None
-    found = card(job_name(job), state, progress, session.failure(job), _wait(session))
+    remote = model.remote_bytes(job)
+    found = card(job_name(job), state, progress, session.failure(job), _wait(session), remote)
     return Card(found.headline, found.ink, [*found.body, *told]) if told else found
+
+
+def _remote_bytes(jobs: Sequence[Job], model: Model) -> int | None:
+    """What reading these takes from the Hub, or None when some of it is not known yet."""
+    found = [size for job in jobs if (size := model.remote_bytes(job)) is not None]
+    return sum(found) if len(found) == len(jobs) else None
 
 
 def _wait(session: Session) -> str:
@@ -140,9 +159,3 @@ def _wait(session: Session) -> str:
 
 
 _URGENCY = [State.RUNNING, State.FAILED, State.WAITING, State.ABSENT, State.CACHED]
-
-
-def _jobs(node: Node, model: Model) -> tuple[Job, ...]:
-    if node.kind == "whole":
-        return tuple(info.job for info in model.matrices(Address(node.address.layer)))
-    return model.jobs(node.address)

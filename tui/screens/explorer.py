@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -10,17 +9,17 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.screen import Screen
-from textual.timer import Timer
 
 from svdtui.engine.address import Address
 from svdtui.engine.errors import AddressError
 from svdtui.engine.model import Job, Model
 
 from ..keys import bindings
+from ..pace import SETTLE, Pace
 from ..steps import head_beside, layer_beside
 from ..widgets.card import Card
 from ..widgets.lines import HeaderLine, KeyBar, StatusLine
-from ..widgets.outline import Node
+from ..widgets.outline import Node, jobs_of
 from ..widgets.results import Results
 from ..widgets.stage import Look
 from ..widgets.tree import ModelTree
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
 
     from ..marks import Mark
     from ..scene import Scene
-
-SETTLE = 0.06
-"""Seconds without a key after which the right side follows the cursor; the first key of a burst does not wait."""
-
-GATHER = 0.25
-"""Seconds in which new results are gathered before a long table is made again."""
 
 
 class Explorer(Screen[None]):
@@ -69,9 +62,7 @@ class Explorer(Screen[None]):
         self._results = Results(k)
         self._header = HeaderLine(model)
         self._status = StatusLine()
-        self._moved = 0.0
-        self._settling: Timer | None = None
-        self._gathering: Timer | None = None
+        self._pace = Pace(self, self._follow, self.show_scene)
 
     def compose(self) -> ComposeResult:
         """Header, tree beside curves over figures, status, keys."""
@@ -106,22 +97,12 @@ class Explorer(Screen[None]):
     # following the cursor ------------------------------------------------------------------------
 
     def on_model_tree_moved(self) -> None:
-        """Follow at once when the user pauses, and after the last key of a burst."""
-        rested = monotonic() - self._moved > SETTLE
-        self._moved = monotonic()
-        if self._settling:
-            self._settling.stop()
-            self._settling = None
-        if rested:
-            self.call_after_refresh(self._follow)
-        else:
-            self._settling = self.set_timer(SETTLE, self._follow)
+        """Follow, not with every key of a burst."""
+        self._pace.moved()
 
     def _follow(self) -> None:
         """Ask for what is selected, and show what there is of it."""
-        if self._settling:
-            self._settling.stop()
-            self._settling = None
+        self._pace.settled()
         if self.session is None:
             return
         node = self._tree.node
@@ -150,52 +131,56 @@ class Explorer(Screen[None]):
 
     # what the session reports --------------------------------------------------------------------
 
+    def report(self, event: "Event") -> None:
+        """Take note of an event, in its turn."""
+        self.post_message(self.Reported(event))
+
     def on_explorer_reported(self, message: "Explorer.Reported") -> None:
         """Bring up to date what the event is about, and nothing else."""
-        from svdtui.engine.events import DeviceKnown, Noticed, Progressed, StateChanged
+        from svdtui.engine.events import DeviceKnown, HeaderRead, Noticed, Progressed, StateChanged
 
         match message.event:
             case Progressed(progress):
                 self._show_status()
-                if self._has_card and progress.job in self._jobs():
+                has_card = self.scene is not None and isinstance(self.scene.content, Card)
+                if has_card and progress.job in self._jobs():
                     self.show_scene()
             case StateChanged(job, _):
                 self._tree.repaint()
                 self._show_status()
                 if job in self._jobs():
                     self._show_later(job)
+            case HeaderRead():
+                self._header.repaint()
+                self._tree.repaint()
+                self._show_soon()
             case Noticed(sentence):
                 self.notify(sentence, severity="warning", timeout=8, markup=False)
                 self._show_status()
             case DeviceKnown(device):
                 self._header.set_device(device)
 
-    @property
-    def _has_card(self) -> bool:
-        return self.scene is not None and isinstance(self.scene.content, Card)
-
-    def _jobs(self) -> set[Job]:
+    def _jobs(self) -> tuple[Job, ...]:
         """The work that the selection shows."""
-        node = self._tree.node
-        if node.kind == "whole":
-            return {info.job for info in self.model.matrices(node.address)}
-        return set(self.model.jobs(node.address))
+        return jobs_of(self._tree.node, self.model)
 
     def _show_later(self, job: Job) -> None:
-        """Show new results: at once in a short view, gathered in a long one. What got lost is asked for again."""
+        """Show what is new. A result that got lost is asked for again."""
         from svdtui.engine.events import State
 
         single = self._tree.node.kind not in ("model", "whole")
-        if single and self.session and self.session.state(job) is State.ABSENT and not self._settling:
+        lost = self.session and self.session.state(job) is State.ABSENT and not self.session.is_held(job)
+        if single and lost and not self._pace.is_settling:
             self._follow()
-        elif self.scene is None or self.scene.content is not None:
-            self.show_scene()
-        elif self._gathering is None:
-            self._gathering = self.set_timer(GATHER, self._gathered)
+        else:
+            self._show_soon()
 
-    def _gathered(self) -> None:
-        self._gathering = None
-        self.show_scene()
+    def _show_soon(self) -> None:
+        """Draw a short view at once; in a long one, gather what is new."""
+        if self.scene is None or self.scene.content is not None:
+            self.show_scene()
+        else:
+            self._pace.gather()
 
     def _show_status(self) -> None:
         if self.session is not None:
@@ -241,11 +226,7 @@ class Explorer(Screen[None]):
 
     def action_transform(self) -> None:
         """The next of σ, σ/σ₁, cumulative energy."""
-        from ..widgets.curves import TRANSFORMS
-
-        names = list(TRANSFORMS)
-        following = names[(names.index(self.look.transform) + 1) % len(names)]
-        self._restyle(replace(self.look, transform=following))
+        self._restyle(self.look.transformed())
 
     def _restyle(self, look: Look) -> None:
         self.look = look
@@ -273,6 +254,17 @@ class Explorer(Screen[None]):
             self._status.flash("Select a layer, a head or a matrix to compute it again.")
             return
         self.session.again(self.address)
+        self._status.flash("")
+        self.show_scene()
+
+    def action_stop(self) -> None:
+        """Stop what is being read or computed, and forget what waits."""
+        if self.session is None:
+            return
+        from ..scene import stop
+
+        self._status.flash(stop(self.session))
+        self._tree.repaint()
         self.show_scene()
 
     def action_goto(self) -> None:
@@ -290,16 +282,18 @@ class Explorer(Screen[None]):
         """Write the view as CSV, in a thread: a model's can be large."""
         from ..sharing import export_view
 
-        if self._settling:
-            self._follow()
-        if self.scene is not None:
-            self.run_worker(export_view(self, self.scene.view, self.look.hidden), group="export", exclusive=False)
+        if scene := self._followed():
+            self.run_worker(export_view(self, scene.view, self.look.hidden), group="export", exclusive=False)
 
     def action_copy(self) -> None:
         """Put the table on the terminal's clipboard."""
         from ..sharing import copy_view
 
-        if self._settling:
+        if scene := self._followed():
+            copy_view(self, scene.view)
+
+    def _followed(self) -> "Scene | None":
+        """The scene of where the cursor is now."""
+        if self._pace.is_settling:
             self._follow()
-        if self.scene is not None:
-            copy_view(self, self.scene.view)
+        return self.scene

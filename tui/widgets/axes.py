@@ -22,7 +22,9 @@ def log_ticks(low: float, high: float, count: int) -> list[Tick]:
     A range of less than a decade gets the round values of a linear axis.
     """
     if high - low < 1:
-        return [(math.log10(at), label) for at, label in linear_ticks(10.0**low, 10.0**high, count) if at > 0]
+        return [
+            (math.log10(at), label) for at, label in linear_ticks(10.0**low, 10.0 ** min(high, 308.25), count) if at > 0
+        ]
     powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
     if len(powers) > count:
         thin = math.ceil(len(powers) / max(1, count))
@@ -31,10 +33,15 @@ def log_ticks(low: float, high: float, count: int) -> list[Tick]:
     places = [(power, factor) for power in range(powers.start - 1, powers.stop) for factor in factors]
     marks = [(power + math.log10(factor), factor, power) for power, factor in places]
     return [
-        (at, power_of_ten(power) if factor == 1 else tick(factor * 10.0**power, 10.0**power))
+        (at, power_of_ten(power) if factor == 1 else _multiple(factor, power))
         for at, factor, power in marks
         if low - 1e-9 <= at <= high + 1e-9
     ]
+
+
+def _multiple(factor: int, power: int) -> str:
+    """The label of `factor` × 10^`power`, which a float may not hold."""
+    return tick(factor * 10.0**power, 10.0**power) if power < 5 else f"{factor}e{power}"
 
 
 def index_ticks(last: int, count: int) -> list[int]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 NARROW = 100
 """Below this many cells the shape moves behind the three ratios, which matter more."""
 
+UNKNOWN = "…"
+"""Stands for what is in a file's header that has not been read yet: shape, dtype, number of values."""
+
 MAX_NAME = 24
 """Cells that a matrix's name may take."""
 
@@ -66,8 +69,8 @@ def pinned(entries: Sequence[Entry]) -> list[Column]:
 
 def scrolled(k: int, width: int) -> list[Column]:
     """The columns with figures, the most important first for `width` cells."""
-    size = Column("shape", 11, lambda entry: shape(entry.info.rows, entry.info.cols), "dim")
-    flat = Column(f"{k}/n", max(5, len(f"{k}/n")), lambda entry: flat_share(entry.info.n, k), "dim")
+    size = Column("shape", 11, lambda entry: shape_of(entry.info), "dim")
+    flat = Column(f"{k}/n", max(5, len(f"{k}/n")), lambda entry: flat_share(entry.info, k), "dim")
     first = [_metric("σ₁", 7, "sigma_first", figure), _metric("σₙ", 7, "sigma_last", figure)]
     ratios = [
         _metric(f"top-{k}", 6, "top_ratio", share),
@@ -84,15 +87,22 @@ def scrolled(k: int, width: int) -> list[Column]:
         _metric("99 %", 5, "energy_rank_99", figure),
         _metric("‖·‖F", 7, "frobenius_norm", figure),
         _metric("‖·‖*", 7, "nuclear_norm", figure),
-        Column("dtype", 5, lambda entry: entry.info.dtype, "dim"),
+        Column("dtype", 5, lambda entry: entry.info.dtype or UNKNOWN, "dim"),
         Column("solver", 6, lambda entry: entry.row.solver if entry.row else PENDING, "dim"),
     ]
     return [*first, *ratios, size, *rest] if width < NARROW else [size, *first, *ratios, *rest]
 
 
-def flat_share(n: int, k: int) -> str:
+def shape_of(info: MatrixInfo) -> str:
+    """`128×4096`, once it is known."""
+    return shape(info.rows, info.cols) if info.is_known else UNKNOWN
+
+
+def flat_share(info: MatrixInfo, k: int) -> str:
     """What the top-k ratio would be if all n values were equal."""
-    return f"{min(k, n) / n:.3f}" if n else MISSING
+    if not info.is_known:
+        return UNKNOWN
+    return f"{min(k, info.n) / info.n:.3f}" if info.n else MISSING
 
 
 def _metric(heading: str, width: int, name: str, text: Callable[[float | None], str]) -> Column:

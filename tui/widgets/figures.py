@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from svdtui.engine.text import printable
 
-from ..formats import MISSING, figure, shape, share
-from .columns import PENDING, Entry, flat_share
+from ..formats import MISSING, figure, share
+from .columns import PENDING, UNKNOWN, Entry, flat_share, shape_of
 from .painted import Line, Span, clipped
 
 PAIRS = (
@@ -55,7 +55,7 @@ def figure_lines(entry: Entry, k: int, title: str, width: int) -> Iterator[Line]
 def facts(entry: Entry) -> str:
     """`128×4096 · n = 128 · bf16 · gram64`."""
     info = entry.info
-    words = [shape(info.rows, info.cols), f"n = {info.n}", info.dtype]
+    words = [shape_of(info), f"n = {info.n}", info.dtype] if info.is_known else [UNKNOWN]
     return " · ".join([*words, entry.row.solver] if entry.row and entry.row.solver else words)
 
 
@@ -72,7 +72,7 @@ def _item(name: str, entry: Entry, k: int, width: int) -> Line:
 
 def _value(name: str, entry: Entry, k: int) -> str:
     if name == "flat":
-        return flat_share(entry.info.n, k)
+        return flat_share(entry.info, k)
     if entry.row is None:
         return PENDING
     if entry.row.metrics is None:

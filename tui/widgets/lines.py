@@ -1,6 +1,6 @@
 """The three lines around the panes: what is open, what is going on, and which keys there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -10,7 +10,7 @@ from textual.timer import Timer
 from svdtui.engine.model import Model
 from svdtui.engine.text import plural, printable
 
-from ..keys import Key, footer
+from ..keys import KEYS, Key, footer
 from .painted import Line, Painted, Span, clipped
 
 FLASH = 3.0
@@ -33,7 +33,7 @@ class HeaderLine(Painted):
         self.repaint()
 
     def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
-        """The line; the name gives way first, then the revision."""
+        """The line; the name gives way first, then the revision. A dtype that is not known yet is left out."""
         model = self._model
         facts = [plural(len(model.layers), "layer")]
         if model.heads:
@@ -42,14 +42,19 @@ class HeaderLine(Painted):
             facts.append("heads unknown")
         facts += [printable(model.dtype)]
         right = " · ".join(filter(None, facts)) + (f" │ {printable(self._device)}" if self._device else "")
-        right = clipped(right, width - 12)
-        room = width - cell_len(right) - 12
         revision = f" @ {printable(model.revision)[:7]}" if model.revision else ""
-        name = clipped(printable(model.name), room - len(revision) if room - len(revision) > 10 else room)
-        if cell_len(name) + len(revision) > room:
-            revision = ""
-        pad = " " * max(0, room - cell_len(name) - len(revision) + 1)
-        yield [(" svdtui ", "dim"), (f" {name}", "strong"), (revision, "dim"), (pad, ""), (f"{right} ", "dim")]
+        yield title_line(model.name, revision, right, width)
+
+
+def title_line(model: str, revision: str, right: str, width: int) -> Line:
+    """The program, a model's name and revision, and at the right what is known of it."""
+    right = clipped(right, width - 12)
+    room = width - cell_len(right) - 12
+    name = clipped(printable(model), room - len(revision) if room - len(revision) > 10 else room)
+    if cell_len(name) + len(revision) > room:
+        revision = ""
+    pad = " " * max(0, room - cell_len(name) - len(revision) + 1)
+    return [(" svdtui ", "dim"), (f" {name}", "strong"), (revision, "dim"), (pad, ""), (f"{right} ", "dim")]
 
 
 class StatusLine(Painted):
@@ -94,8 +99,9 @@ class KeyBar(Painted):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"ink--dim", "ink--key"}
 
-    def __init__(self) -> None:
+    def __init__(self, offered: Sequence[Key] = KEYS) -> None:
         super().__init__("keys")
+        self._offered = offered
         self._places: list[tuple[int, int, tuple[Key, ...]]] = []
 
     def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
@@ -103,7 +109,7 @@ class KeyBar(Painted):
         spans: list[Span] = []
         self._places = []
         at = 1
-        for shown, word, keys in footer():
+        for shown, word, keys in footer(self._offered):
             cells = len(shown) + 1 + len(word)
             if at + cells > width:
                 break

@@ -36,6 +36,13 @@ class Node:
         return self.kind, self.address
 
 
+def jobs_of(node: Node, model: Model) -> tuple[Job, ...]:
+    """The work that the right side needs for a node."""
+    if node.kind == "whole":
+        return tuple(info.job for info in model.matrices(Address(node.address.layer)))
+    return model.jobs(node.address)
+
+
 class Outline:
     """The visible nodes of a model's tree, in order. The root is always open."""
 

@@ -26,6 +26,13 @@ class Look:
         """With one matrix hidden that was shown, or the other way round."""
         return replace(self, hidden=self.hidden ^ {matrix})
 
+    def transformed(self) -> "Look":
+        """With the next of σ, σ/σ₁, cumulative energy."""
+        from .curves import TRANSFORMS
+
+        names = list(TRANSFORMS)
+        return replace(self, transform=names[(names.index(self.transform) + 1) % len(names)])
+
 
 class Stage:
     """Draws curves with plotext once there are any, a card until then."""

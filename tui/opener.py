@@ -1,0 +1,69 @@
+"""Opening a model over the network in a thread: the screen is there before, and can leave in the middle of it."""
+
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from svdtui.engine.errors import EngineError, WorkerError
+from svdtui.engine.model import Model
+
+Open = Callable[[Callable[[str], None]], Model]
+"""Opens a model; calls what it is given again and again with what it waits for, and lets through what that raises."""
+
+
+class _Left(BaseException):
+    """Ends the wait in the thread; no `except Exception` on the way takes it for a failed request."""
+
+
+class Opener:
+    """One attempt to open the model called `name`.
+
+    `doing` is what it waits for, in the opener's words; anything may stand in it.
+    """
+
+    def __init__(self, name: str, open_it: Open) -> None:
+        self.name = name
+        self.doing = ""
+        self._open = open_it
+        self._left = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, done: Callable[[Model | EngineError], None]) -> None:
+        """Begin. `done` is called in the thread, at the end, unless the user has left."""
+        self._thread = threading.Thread(target=self._run, args=(done,), name="opening", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Nobody waits any more: the thread ends when it next looks up, which may be never."""
+        self._left.set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is still there."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _watch(self, doing: str) -> None:
+        if self._left.is_set():
+            raise _Left
+        self.doing = doing
+
+    def _run(self, done: Callable[[Model | EngineError], None]) -> None:
+        found: Model | EngineError
+        try:
+            found = self._open(self._watch)
+        except EngineError as error:
+            found = error
+        except _Left:
+            return
+        except Exception as error:
+            found = _unexpected(self.name, error)
+        if not self._left.is_set():
+            done(found)
+
+
+def _unexpected(name: str, error: Exception) -> WorkerError:
+    """A sentence on a flaw in the program; the error's own words may hold a signed address, so they stay out."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return WorkerError(f"Opening {name} failed with {type(error).__name__} ({where}).", "Please report it.")

@@ -1,0 +1,83 @@
+"""What must be there before the screen: a terminal for it, and a model or a way to one."""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from svdtui.engine.address import Address
+from svdtui.engine.errors import ChoiceError, EngineError
+from svdtui.engine.model import Model
+from svdtui.engine.opening import download, open_model
+from svdtui.engine.target import HubName
+
+from .opener import Opener
+from .stderr import say
+
+
+def what_to_show(
+    target: Path | HubName, start: Address | None, *, offline: bool, cache_dir: Path | None
+) -> Model | Opener:
+    """What the screen is to show: a model, or how to open one that is not on this disk.
+
+    Raises:
+        EngineError: a path cannot be opened, or its model has no such place.
+    """
+    if isinstance(target, Path):
+        opened = open_model(target)
+        if start is not None:
+            opened.check(start)
+        return opened
+    return Opener(str(target), lambda watch: open_model(target, offline=offline, cache_dir=cache_dir, watch=watch))
+
+
+def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
+    """Fetch a model whole, before anything of it is shown. Ctrl-C ends the program with a sentence.
+
+    Raises:
+        EngineError: it is not on the Hub, or could not be fetched.
+    """
+    if isinstance(target, Path):
+        raise ChoiceError(f"{target} is a path, and --download is for models on the Hub.", "Leave it out.")
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            download(target, cache_dir=cache_dir)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="download", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[J")  # over the progress bars
+        say("Stopped; what was downloaded is kept.")
+        os._exit(130)  # the library would finish the files that it has begun, which may take hours
+    if errors:
+        raise errors[0]
+
+
+class NotATerminalError(EngineError):
+    """The screen has nowhere to appear."""
+
+    title = "No terminal"
+
+
+def require_terminal() -> None:
+    """Refuse where a screen cannot be.
+
+    Raises:
+        NotATerminalError: says what to do instead.
+    """
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        raise NotATerminalError(
+            "The screen needs a terminal, and stdin or stdout is none.", "Run svdtui in a terminal, or use --csv FILE."
+        )
+    if os.environ.get("TERM", "") in {"dumb", "unknown"}:
+        raise NotATerminalError(
+            f"A terminal of the kind TERM={os.environ['TERM']} cannot show a screen.",
+            "Set TERM (xterm-256color, say) to what your terminal is, or use --csv FILE.",
+        )
