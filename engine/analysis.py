@@ -134,9 +134,9 @@ class Analysis:
     def remote_bytes(self, address: str | int | Address = "") -> int:
         """The bytes that a place would still read over a network; those of headers that are unread not counted."""
         return sum(
-            self.model.remote_bytes(job) or 0
+            count
             for job in self.jobs(address)
-            if job not in self._results and self._store.load(job) is None
+            if job not in self._results and (count := self.model.remote_bytes(job)) and self._store.load(job) is None
         )
 
     def _compute(self, job: Job, on_step: "Callable[[Step], None]") -> JobResult:

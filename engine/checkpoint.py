@@ -113,7 +113,7 @@ class Checkpoint:
             CheckpointError: a tensor is in two files.
         """
         found = _parse_header(shard, header)
-        where = self.source.location
+        where = self.source.place
         if self.index is None:
             for ref in found:
                 if ref.name in self.tensors:
@@ -178,8 +178,8 @@ def _weight_files(source: Source) -> list[str]:
         others = sorted({suffix for suffix in _OTHER_FORMATS for name in files if name.endswith(suffix)})
         seen = f" It holds {', '.join(others)} files, which are not read." if others else ""
         raise ModelNotFoundError(
-            f"{source.location} holds no .safetensors file.{seen}",
-            "Give a folder with safetensors weights; pickled formats can run code and are never opened.",
+            f"{source.place} holds no .safetensors file.{seen}",
+            "Give a model with safetensors weights; pickled formats can run code and are never opened.",
         )
     return found
 
@@ -193,18 +193,18 @@ def _read_index(source: Source) -> dict[str, str] | None:
     name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in names else names[0]
     weight_map = _json_object(source, name, _read_json_bytes(source, name)).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ShardIndexError(f"{source.location}: {name} has no weight_map.", "Download the index again.")
+        raise ShardIndexError(f"{source.place}: {name} has no weight_map.", "Download the index again.")
     for tensor, shard in weight_map.items():
         if not isinstance(shard, str) or not _is_bare(shard):
             raise ShardIndexError(
-                f"{source.location}: {name} places the tensor {tensor} in {str(shard)[:200]!r}, "
+                f"{source.place}: {name} places the tensor {tensor} in {str(shard)[:200]!r}, "
                 "which is not the name of a .safetensors file in this folder.",
                 "Do not trust this model; get it from its publisher.",
             )
     shards = sorted(set(weight_map.values()))
     if missing := [shard for shard in shards if shard not in files]:
         raise ShardIndexError(
-            f"{source.location}: the shard {missing[0]} is missing ({len(shards) - len(missing)} of "
+            f"{source.place}: the shard {missing[0]} is missing ({len(shards) - len(missing)} of "
             f"{plural(len(shards), 'shard')} are there).",
             "Finish the download, or open one of the .safetensors files alone.",
         )
@@ -220,7 +220,7 @@ def _read_json_bytes(source: Source, name: str) -> bytes:
     size = source.files()[name].size
     if size > JSON_CAP:
         raise ConfigError(
-            f"{source.location}: {name} is {size:,} bytes long, more than the {JSON_CAP:,} that are read.",
+            f"{source.place}: {name} is {size:,} bytes long, more than the {JSON_CAP:,} that are read.",
             "This is no ordinary model file; get the model from its publisher.",
         )
     return source.read(name, 0, size)
@@ -233,15 +233,15 @@ def _json_object(source: Source, name: str, data: bytes) -> dict[str, Any]:
         hint = "Download the file again."
         if data.startswith(_LFS_POINTER):
             hint = "It is a Git LFS pointer: run `git lfs pull` in the folder."
-        raise ConfigError(f"{source.location}: {name} is not valid JSON ({error}).", hint) from error
+        raise ConfigError(f"{source.place}: {name} is not valid JSON ({error}).", hint) from error
     if not isinstance(parsed, dict):
-        raise ConfigError(f"{source.location}: {name} is not a JSON object.", "Download the file again.")
+        raise ConfigError(f"{source.place}: {name} is not a JSON object.", "Download the file again.")
     return parsed
 
 
 def _fetch_header(source: Source, file: str) -> bytes:
     """A shard's header as it stands there."""
-    where = f"{source.location}: {file}"
+    where = f"{source.place}: {file}"
     size = source.files()[file].size
     again = "Download or copy the file again."
     head = source.read(file, 0, min(size, _FIRST_READ))
@@ -275,7 +275,7 @@ def _judged(source: Source, file: str, header: bytes) -> bytes:
         with source.header_file(file, header) as path, safe_open(path, framework="numpy"):
             pass
     except (SafetensorError, OSError) as error:
-        where = f"{source.location}: {file}"
+        where = f"{source.place}: {file}"
         again = "Download or copy the file again."
         expected = _HEAD.size + len(header) + _data_length(header)
         if expected > size:

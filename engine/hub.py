@@ -48,6 +48,7 @@ class HubSource:
         self.name = name.repo_id
         self.revision = commit
         self.location = HubName(name.repo_id, commit).url
+        self.place = f"{name.repo_id} (commit {commit[:7]})"
         self.notice = notice
         self.watch = watch
         self._access = access
@@ -140,7 +141,7 @@ class HubSource:
                 token=self._access.token,
                 library_name="svdtui",
                 etag_timeout=silence_seconds(),
-                tqdm_class=_no_bar(),
+                tqdm_class=no_bar(),
             )
             if Path(path).stat().st_size == self._stats[name].size:
                 return path
@@ -172,7 +173,7 @@ class HubSource:
         self._records.keep_header(name, header)
 
 
-def _no_bar() -> Any:
+def no_bar() -> Any:
     """A progress bar that shows nothing: the library's own would be written over the screen."""
     from tqdm import tqdm
 

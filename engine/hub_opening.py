@@ -1,13 +1,14 @@
 """From a name on the Hub to a source: which commit it is, and which files there are; with the network or without it."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .checkpoint import JSON_CAP
 from .errors import ChoiceError, NetworkError, OfflineError
-from .hub import HubSource
+from .hub import HubSource, no_bar
 from .hub_errors import HubAccess, explained_error, silence_seconds, silent_library, told
 from .hub_records import HubRecords, is_bare
 from .local import scan
@@ -164,6 +165,7 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
                 token=access.token,
                 allow_patterns=[*weights, "config.json", "*.safetensors.index.json"],
                 library_name="svdtui",
+                tqdm_class=None if sys.stderr is not None and sys.stderr.isatty() else no_bar(),
             )
         except Exception as error:
             raise told(error, access, name) from None

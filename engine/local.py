@@ -29,7 +29,7 @@ class LocalSource:
         snapshot = _SNAPSHOT.search(folder.as_posix())
         self.revision = snapshot["commit"] if snapshot else ""
         self.name = snapshot["name"].replace("--", "/") if snapshot else only or folder.name or str(folder)
-        self.location = str(folder / only if only else folder)
+        self.location = self.place = str(folder / only if only else folder)
         self._files = self._scan()
 
     def _scan(self) -> dict[str, FileStat]:

@@ -114,7 +114,7 @@ class Model:
         placement = find_architecture(checkpoint.tensors)
         if placement is None:
             raise ModelNotFoundError(
-                f"{checkpoint.source.location} holds {len(checkpoint.tensors)} tensors, but no layer whose names "
+                f"{checkpoint.source.place} holds {len(checkpoint.tensors)} tensors, but no layer whose names "
                 "svdtui knows (…layers.N.self_attn.q_proj.weight and the like).",
                 "See the README for the architectures that are supported.",
             )
@@ -186,6 +186,12 @@ class Model:
     def location(self) -> str:
         """What opens the same model again."""
         return self.checkpoint.source.location
+
+    @property
+    def home(self) -> str:
+        """What stays the same from one version of the model to the next: the folder, or the repository."""
+        source = self.checkpoint.source
+        return source.location.removesuffix(f"@{source.revision}") if source.is_lazy else source.location
 
     @property
     def key(self) -> str:

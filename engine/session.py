@@ -140,6 +140,8 @@ class Session:
         self._demanded, self._guessed = [], []
         if job is not None:
             self._cancelled.add(job)
+        self._asked_for -= self._cancelled
+        if job is not None:
             self._drop(job)
         for each in sorted(dropped, key=str):
             self._changed(each)

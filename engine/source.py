@@ -64,6 +64,10 @@ class Source(Protocol):
         """What opens the same source again, in another process."""
 
     @property
+    def place(self) -> str:
+        """What it is called where something is wrong with it."""
+
+    @property
     def notice(self) -> str:
         """A sentence that the user should know about how it was opened, or empty."""
 

@@ -134,7 +134,7 @@ def _open(request: dict[str, Any]) -> tuple[Store, Any]:
     cache_dir = Path(request["cache_dir"]) if request["cache_dir"] else None
     model = open_model(request["location"], offline=request["offline"], cache_dir=cache_dir)
     if model.key != request["key"]:
-        raise WorkerError(f"{model.location} has changed since it was opened.", "Quit and open the model again.")
+        raise WorkerError(f"{model.name} has changed since it was opened.", "Quit and open the model again.")
     store = Store(model, request["solver"], cache_dir)
     from .compute import Computer  # torch, about a second
 

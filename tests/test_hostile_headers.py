@@ -35,7 +35,8 @@ class Watched:
     def __init__(self, folder: Path) -> None:
         self.watch: Watch = no_watch
         self._inner = LocalSource(folder)
-        self.name, self.revision, self.location = self._inner.name, self._inner.revision, self._inner.location
+        self.name, self.revision = self._inner.name, self._inner.revision
+        self.location, self.place = self._inner.location, self._inner.place
 
     def _listed(self, name: str) -> str:
         assert name in self._inner.files()

@@ -493,7 +493,7 @@ def test_ctrl_c_ends_a_download_at_once(hub: HubServer, opened: Opened, wide: Ch
         terminal.press("ctrl+c")
         assert terminal.wait_exit() == 130
         assert time.monotonic() - begin < 2
-        assert "svdtui: Stopped; what was downloaded is kept." in terminal.lines()
+        assert "svdtui: Stopped; the files that were complete are kept." in terminal.lines()
         assert not terminal.processes()
 
 

@@ -96,7 +96,7 @@ class SvdtuiApp(App[int]):
         """Where to open: as asked, where the user was, or the first head there is."""
         if self._at is not None:
             return self._at
-        if place := self._places.address(model.location):
+        if place := self._places.address(model.home):
             with suppress(AddressError):
                 address = Address.parse(place)
                 model.check(address)
@@ -174,7 +174,7 @@ class SvdtuiApp(App[int]):
     async def on_unmount(self) -> None:
         """Remember the place, and see the compute process end."""
         if self.explorer is not None:
-            self._places.remember(self.explorer.model.location, str(self.explorer.address))
+            self._places.remember(self.explorer.model.home, str(self.explorer.address))
         if self.session is not None:
             await self.session.close()
 

@@ -30,9 +30,9 @@ class Places:
             self._path = user_state_path("svdtui", appauthor=False) / "places.json"
         return self._path
 
-    def address(self, location: str) -> str | None:
-        """The last address in the model at `location`, as text, or None."""
-        found = self._addresses(self._load()).get(location)
+    def address(self, home: str) -> str | None:
+        """The last address in the model whose home this is, as text, or None."""
+        found = self._addresses(self._load()).get(home)
         return found if isinstance(found, str) else None
 
     def theme(self) -> str | None:
@@ -40,12 +40,12 @@ class Places:
         found = self._load().get("theme")
         return found if isinstance(found, str) else None
 
-    def remember(self, location: str, address: str) -> None:
-        """Keep `address` as the last one in the model at `location`."""
+    def remember(self, home: str, address: str) -> None:
+        """Keep `address` as the last one in the model whose home this is."""
         content = self._load()
         addresses = self._addresses(content)
-        addresses.pop(location, None)
-        addresses[location] = address
+        addresses.pop(home, None)
+        addresses[home] = address
         self._save({**content, "addresses": dict(list(addresses.items())[-MAX_PLACES:])})
 
     def remember_theme(self, theme: str) -> None:

@@ -54,7 +54,7 @@ def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
     except KeyboardInterrupt:
         if sys.stderr.isatty():
             sys.stderr.write("\r\x1b[J")  # over the progress bars
-        say("Stopped; what was downloaded is kept.")
+        say("Stopped; the files that were complete are kept.")
         os._exit(130)  # the library would finish the files that it has begun, which may take hours
     if errors:
         raise errors[0]

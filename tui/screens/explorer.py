@@ -63,6 +63,7 @@ class Explorer(Screen[None]):
         self._header = HeaderLine(model)
         self._status = StatusLine()
         self._pace = Pace(self, self._follow, self.show_scene)
+        self._is_behind = False
 
     def compose(self) -> ComposeResult:
         """Header, tree beside curves over figures, status, keys."""
@@ -139,6 +140,9 @@ class Explorer(Screen[None]):
         """Bring up to date what the event is about, and nothing else."""
         from svdtui.engine.events import DeviceKnown, HeaderRead, Noticed, Progressed, StateChanged
 
+        if not self.is_current and not isinstance(message.event, Noticed | DeviceKnown):
+            self._is_behind = True  # under an overlay, the smallest change has the whole terminal written anew
+            return
         match message.event:
             case Progressed(progress):
                 self._show_status()
@@ -159,6 +163,14 @@ class Explorer(Screen[None]):
                 self._show_status()
             case DeviceKnown(device):
                 self._header.set_device(device)
+
+    def on_screen_resume(self) -> None:
+        """Show what has happened under an overlay."""
+        if self._is_behind:
+            self._is_behind = False
+            self._header.repaint()
+            self._tree.repaint()
+            self.show_scene()
 
     def _jobs(self) -> tuple[Job, ...]:
         """The work that the selection shows."""
