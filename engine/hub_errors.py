@@ -168,7 +168,7 @@ def explained(response: Any, access: HubAccess, repo_id: str, revision: str | No
         if status == 429:
             told = f" and to wait for {wait:.0f} s" if wait else ""
             return Retry(f"{host} asks for fewer requests{told}", wait=wait, hint="Log in for a higher limit, or wait.")
-        return Retry(f"{host} answers {status}", wait=wait, hint="Try later; press r then.")
+        return Retry(f"{host} answers {status}", wait=wait, hint="Try later.")
     try:
         hf_raise_for_status(response)
     except HfHubHTTPError as error:

@@ -186,7 +186,7 @@ class RangeReader:
             if fruitless == TRIES:
                 raise NetworkError(
                     f"{self._where(part.file)} cannot be read: {problem}, {TRIES} times in a row.",
-                    problem.hint or "Check the network, then press r.",
+                    problem.hint or "Check the network and try again.",
                 )
             delay = problem.wait if problem.wait is not None else back_off(fruitless) if fruitless > 0 else 0.0
             transfer.wait(delay, f"waiting for the network, try {fruitless + 1} of {TRIES} ({problem})")
@@ -259,7 +259,7 @@ class RangeReader:
             if "html" in headers.get("content-type", ""):
                 raise NetworkError(
                     f"{host} answered with a web page instead of {self._where(file)}.",
-                    "A login page of the network or a proxy is in between: open a browser, log in, then press r.",
+                    "A login page of the network or a proxy is in between: open a browser, log in, and try again.",
                 )
             raise NetworkError(
                 f"{host} ignores byte ranges and would send the whole of {self._where(file)}.",
@@ -413,6 +413,7 @@ class _Transfer:
         """Let time pass before the next try, saying why."""
         with self._news:
             self._waiting[threading.get_ident()] = why
+            self._news.notify()
         if self._stop.wait(seconds):
             raise _Stopped
 

@@ -71,6 +71,7 @@ class Session:
         self._guessed: list[Job] = []
         self._running: Job | None = None
         self._stopping: Job | None = None
+        self._grace: asyncio.TimerHandle | None = None
         self._cancelled: set[Job] = set()
         self._asked_for: set[Job] = set()
         self._since = 0.0
@@ -308,7 +309,7 @@ class Session:
         if self._worker is not None:
             self._stopping = running
             self._worker.send({"cancel": str(running)})
-            asyncio.get_running_loop().call_later(_GRACE, self._end_deaf_worker, running, self._worker)
+            self._grace = asyncio.get_running_loop().call_later(_GRACE, self._end_deaf_worker, running, self._worker)
         self._changed(running)
 
     def _end_deaf_worker(self, job: Job, worker: WorkerProcess) -> None:
@@ -382,6 +383,8 @@ class Session:
         """The worker is free for the next job."""
         if self._stopping == job:
             self._stopping = None
+            if self._grace is not None:
+                self._grace.cancel()
 
     def _given_up(self, job: Job) -> None:
         """The worker has stopped a job, or not begun it."""

@@ -49,7 +49,8 @@ def card(
     if state is State.FAILED:
         if failure is None:
             return Card(f"✗ {job} failed", "bad", ["Press r to try again."])
-        return Card(f"✗ {failure.title}", "bad", [failure.message, failure.hint or "Press r to try again."])
+        again = "" if "press r" in failure.hint.lower() else "Press r to try again."
+        return Card(f"✗ {failure.title}", "bad", list(filter(None, (failure.message, failure.hint, again))))
     amount = [f"{size(remote)} from the Hub."] if remote else []
     if state is State.RUNNING:
         body = _bars(progress) if progress else ["Starting …"]
