@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Protocol
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -21,3 +22,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+class _Raw(Protocol):
+    def write(self, data: memoryview, /) -> int | None: ...
+
+
+def write_all(file: _Raw, data: bytes | memoryview) -> None:
+    """Write to an unbuffered file, which may take less than it is given at a time.
+
+    Raises:
+        OSError: there is no room.
+    """
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) or 0 :]

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .errors import CheckpointError, ConfigError, HeaderError, ModelNotFoundError, ShardIndexError
+from .errors import CheckpointError, ConfigError, HeaderError, ModelNotFoundError, ReadError, ShardIndexError
 from .source import Source
 from .text import plural
 
@@ -102,7 +102,7 @@ class Checkpoint:
         for shard in self.unread(names):
             kept = self.source.kept_header(shard)
             if kept is not None:
-                with contextlib.suppress(CheckpointError):  # it is read again when it is needed
+                with contextlib.suppress(CheckpointError, ReadError):  # it is read again when it is needed
                     self.learn(shard, _judged(self.source, shard, kept))
 
     def learn(self, shard: str, header: bytes) -> bytes:

@@ -6,15 +6,16 @@ commit), keeps config and index in the local Hub cache, and knows the token. Wei
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .atomic import write_all
 from .errors import EngineError, NetworkError, OfflineError, ReadError
 from .hub_errors import HubAccess, silence_seconds, told
 from .hub_records import HubRecords
-from .local import fill, read_file
+from .local import blob_of, fill, read_file
 from .patience import in_threads, patiently
 from .ranges import RangeReader, RemoteFile
 from .source import Advance, FileStat, Piece, Watch, no_watch
@@ -54,8 +55,12 @@ class HubSource:
         self._access = access
         self._records = records
         self._offline = offline
-        self._stats = {file: FileStat(known.size, 0) for file, known in files.items()}
+        self._stats = {file: FileStat(known.size, 0, known.sha256 or "") for file, known in files.items()}
         self._paths = self._cached_files()
+        for file, path in self._paths.items():
+            blob = blob_of(path)
+            mtime_ns = 0 if blob else path.stat().st_mtime_ns  # a plain file may have been put in its place
+            self._stats[file] = FileStat(self._stats[file].size, mtime_ns, blob)
         self._spare: dict[str, bytes] = {}
         self._ranges = RangeReader(access, name.repo_id, commit, files)
 
@@ -158,10 +163,17 @@ class HubSource:
     @contextmanager
     def header_file(self, name: str, header: bytes) -> Iterator[Path]:
         """A file as long as the shard, with nothing but its header in it: it takes no more room than that."""
-        with tempfile.NamedTemporaryFile(prefix="svdtui-", suffix=_WEIGHTS) as file:
-            file.write(len(header).to_bytes(_HEADER_LENGTH, "little") + header)
-            file.truncate(self._stats[name].size)
-            file.flush()
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="svdtui-", suffix=_WEIGHTS, buffering=0))
+                write_all(file, len(header).to_bytes(_HEADER_LENGTH, "little") + header)
+                file.truncate(self._stats[name].size)
+            except OSError as error:
+                raise ReadError(
+                    f"The header of {name} cannot be checked, since no temporary file can be written: "
+                    f"{error.strerror or error}.",
+                    "Make room there, or set TMPDIR to another disk.",
+                ) from error
             yield Path(file.name)
 
     def kept_header(self, name: str) -> bytes | None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from logging import CRITICAL, getLogger
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -191,6 +192,7 @@ def _told_to_wait(headers: Mapping[str, str]) -> float | None:
 
 def told(error: Exception, access: HubAccess, name: HubName, *, again: bool = False) -> Exception:
     """What the library raised, in a sentence; with `again`, `Retry` for what may work next time."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     response = getattr(error, "response", None)
@@ -203,14 +205,17 @@ def told(error: Exception, access: HubAccess, name: HubName, *, again: bool = Fa
         )
     if response is None and isinstance(error, ValueError | TypeError | KeyError | AttributeError):
         return not_the_hub(access)  # its answer could not be understood
+    if isinstance(error, OSError) and error.filename is not None and str(error.filename) == constants.HF_TOKEN_PATH:
+        return AccessError(
+            f"Your stored token, {error.filename}, cannot be read: {error.strerror or error}.",
+            "Correct its permissions, or set HF_TOKEN.",
+        )
     is_of_disk = isinstance(error, OSError) and error.errno is not None
     has_tried = isinstance(error, LocalEntryNotFoundError)  # several times already
     if again and response is None and isinstance(error, transport_errors()) and not (is_of_disk or has_tried):
         return retry_of(error)
     cause = error.__cause__
-    if (
-        isinstance(cause, Exception) and response is None
-    ):  # the library's "not found locally", because of something else
+    if isinstance(cause, Exception) and response is None:  # the library's "not found locally": this is why
         return explained_error(cause, access, name)
     if isinstance(error, OSError) and error.errno is not None and response is None:
         return ReadError(
@@ -294,13 +299,20 @@ def _server_says(response: Any) -> str:
     return str(response.headers.get("x-error-message") or "")
 
 
+_HTTP_LOGGERS = ("httpx", "httpx2", "httpcore", "httpcore2")
+
+
 class _SilentLibrary:
-    """While anybody is in such a block the library's log says nothing: it names signed addresses, amid the screen."""
+    """While anybody is in such a block the library's log says nothing, nor does that of the HTTP library below it.
+
+    They name signed addresses, and write amid the screen.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._verbosity = 0
+        self._levels: dict[str, int] = {}
 
     def __enter__(self) -> None:
         from huggingface_hub.utils import logging
@@ -309,6 +321,10 @@ class _SilentLibrary:
             if not self._inside:
                 self._verbosity = logging.get_verbosity()
                 logging.set_verbosity(logging.CRITICAL)
+                for name in _HTTP_LOGGERS:
+                    logger = getLogger(name)
+                    self._levels[name] = logger.level
+                    logger.setLevel(CRITICAL)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -318,6 +334,8 @@ class _SilentLibrary:
             self._inside -= 1
             if not self._inside:
                 logging.set_verbosity(self._verbosity)
+                for name, level in self._levels.items():
+                    getLogger(name).setLevel(level)
 
 
 silent_library = _SilentLibrary()

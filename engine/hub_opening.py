@@ -10,7 +10,7 @@ from .checkpoint import JSON_CAP
 from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
 from .hub_errors import HubAccess, explained_error, silence_seconds, silent_library, told
-from .hub_records import HubRecords, is_bare
+from .hub_records import LARGEST_FILE, HubRecords, is_bare
 from .local import scan
 from .patience import patiently
 from .ranges import TRIES, RemoteFile
@@ -210,7 +210,8 @@ def _files_of(info: Any) -> dict[str, RemoteFile]:
     """The files at the top of a repository, by name."""
     files = {}
     for sibling in info.siblings or ():
-        if isinstance(sibling.rfilename, str) and is_bare(sibling.rfilename) and isinstance(sibling.size, int):
+        name, size = sibling.rfilename, sibling.size
+        if isinstance(name, str) and is_bare(name) and type(size) is int and 0 <= size < LARGEST_FILE:
             sha256 = sibling.lfs.sha256 if sibling.lfs is not None else None
-            files[sibling.rfilename] = RemoteFile(sibling.size, sha256)
+            files[name] = RemoteFile(size, sha256 if isinstance(sha256, str) else None)
     return files

@@ -19,12 +19,15 @@ from .target import HubName
 _LONGEST = 30 * 10**6
 """Bytes of the longest record that is read."""
 
+LARGEST_FILE = 2**50
+"""Bytes that no file has; a smaller one's size is still one that a file here can be given."""
+
 _BARE = re.compile(r"[^./\\:\0][^/\\:\0]*")
 
 
 def is_bare(name: str) -> bool:
     """Whether a file lies at the top of a repository, and its name could be a file's here."""
-    return len(name.encode()) < 200 and _BARE.fullmatch(name) is not None
+    return name.isprintable() and len(name.encode()) < 200 and _BARE.fullmatch(name) is not None
 
 
 class HubRecords:
@@ -43,7 +46,9 @@ class HubRecords:
             body: dict[str, Any] = json.loads(data)
             found = {}
             for name, (size, sha256) in body.items():
-                if not is_bare(name) or type(size) is not int or size < 0 or not isinstance(sha256, str | None):
+                if not is_bare(name) or type(size) is not int or not isinstance(sha256, str | None):
+                    return None
+                if not 0 <= size < LARGEST_FILE:
                     return None
                 found[name] = RemoteFile(size, sha256)
         except (ValueError, TypeError, AttributeError, RecursionError):

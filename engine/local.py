@@ -82,10 +82,19 @@ def scan(folder: Path) -> dict[str, FileStat]:
             try:
                 if entry.is_file():
                     stat = entry.stat()
-                    found[entry.name] = FileStat(stat.st_size, stat.st_mtime_ns)
+                    found[entry.name] = FileStat(stat.st_size, stat.st_mtime_ns, blob_of(Path(entry.path)))
             except OSError:
                 continue  # a link that leads nowhere: the file counts as missing
     return found
+
+
+def blob_of(path: Path) -> str:
+    """The hash of a file's content, where it is a link into the local Hub cache's store of contents; else empty."""
+    try:
+        target = path.readlink()
+    except OSError:
+        return ""
+    return target.name if target.parent.as_posix() == "../../blobs" else ""
 
 
 def read_file(path: Path, start: int, stop: int) -> bytes:
@@ -115,7 +124,7 @@ def fill(piece: Piece, path: Path, expected: FileStat | None, advance: Advance) 
     try:
         stat = os.fstat(descriptor)
         mtime_ns = stat.st_mtime_ns if expected and expected.mtime_ns else 0
-        if FileStat(stat.st_size, mtime_ns) != expected:
+        if expected is None or (stat.st_size, mtime_ns) != (expected.size, expected.mtime_ns):
             raise ReadError(f"{path} has changed since the model was opened.", "Quit and open the model again.")
         done = 0
         while done < len(piece.buffer):

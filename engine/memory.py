@@ -3,11 +3,12 @@
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO
 
 import torch
 
+from .atomic import write_all
 from .checkpoint import TensorRef
 from .errors import ReadError
 from .source import Advance, Piece, Source
@@ -71,21 +72,20 @@ class TensorReader:
         if self._source.is_here(ref.file):
             yield
             return
-        with tempfile.TemporaryFile(prefix="svdtui-") as file:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(tempfile.TemporaryFile(prefix="svdtui-", buffering=0))
+            except OSError as error:
+                raise _no_room(ref, error) from error
             (memory,) = self.reserve([min(_BLOCK, ref.nbytes)])
             for start in range(ref.start, ref.end, _BLOCK):
                 block = memory.numpy().data[: min(_BLOCK, ref.end - start)]
                 for _ in self._source.read_pieces([Piece(ref.file, start, block)], self.advance):
                     pass
                 try:
-                    file.write(block)
-                    file.flush()
+                    write_all(file, block)
                 except OSError as error:
-                    raise ReadError(
-                        f"{ref.name} takes {ref.nbytes:,} bytes for a while in {tempfile.gettempdir()}, which cannot "
-                        f"be written: {error.strerror or error}.",
-                        "Make room, or set TMPDIR to another disk.",
-                    ) from error
+                    raise _no_room(ref, error) from error
             self._spool = ref, file
             try:
                 yield
@@ -100,6 +100,14 @@ class TensorReader:
             if not count:
                 raise ReadError(f"The temporary copy of {self._spool[0].name} was cut short.", "Press r to try again.")
             done += count
+
+
+def _no_room(ref: TensorRef, error: OSError) -> ReadError:
+    return ReadError(
+        f"{ref.name} takes {ref.nbytes:,} bytes for a while in a temporary file, which cannot be written: "
+        f"{error.strerror or error}.",
+        "Make room, or set TMPDIR to another disk.",
+    )
 
 
 def count_nonfinite(weights: torch.Tensor) -> int:

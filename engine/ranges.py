@@ -121,6 +121,7 @@ class RangeReader:
         self._commit = commit
         self._files = files
         self._addresses: dict[str, _Address] = {}
+        self._failed: dict[str, tuple[float, Exception]] = {}
         self._etags: dict[tuple[str, str], str] = {}
         self._resolving = {file: threading.Lock() for file in files}
 
@@ -246,15 +247,16 @@ class RangeReader:
         length = headers.get("content-length")
         if length is not None and length != str(stop - start):
             raise Retry(f"{host} announced {length} bytes instead of {stop - start}")
-        self._check_identity(file, address.url, headers.get("etag"))
+        self._check_identity(file, address.url.partition("?")[0], headers.get("etag"))  # whoever signed it
 
     def _refuse(self, file: str, address: _Address, response: Any) -> None:
         """Say what an answer without a range means."""
         status, headers = response.status_code, response.headers
         host = response.url.host
         if response.has_redirect_location:  # storage may move a file once more
-            self._forget(file, address)
-            raise Retry("the file was moved", wait=0)
+            target = self._next_address(file, address.url, headers["location"])
+            self._replace(file, address, _Address(target, {}))
+            raise Retry("the file was moved on and on", wait=0)
         if status == 200:
             if "html" in headers.get("content-type", ""):
                 raise NetworkError(
@@ -284,15 +286,28 @@ class RangeReader:
     # addresses -----------------------------------------------------------------------------------
 
     def _address(self, file: str) -> _Address:
+        asked = time.monotonic()
         with self._resolving[file]:
             if file not in self._addresses:
-                self._addresses[file] = self._resolve(file)
+                failed = self._failed.get(file)
+                if failed is not None and failed[0] > asked:  # another connection asked while this one waited to
+                    raise failed[1]
+                try:
+                    self._addresses[file] = self._resolve(file)
+                except Exception as error:
+                    self._failed[file] = time.monotonic(), error
+                    raise
             return self._addresses[file]
 
     def _forget(self, file: str, address: _Address) -> None:
         with self._resolving[file]:
             if self._addresses.get(file) == address:
                 del self._addresses[file]
+
+    def _replace(self, file: str, address: _Address, following: _Address) -> None:
+        with self._resolving[file]:
+            if self._addresses.get(file) == address:
+                self._addresses[file] = following
 
     def _resolve(self, file: str) -> _Address:
         """Ask the Hub where a file is. The token goes to the Hub, and to nobody else."""
@@ -312,11 +327,6 @@ class RangeReader:
                 return _Address(url, headers)
             target = self._next_address(file, url, response.headers["location"])
             if not access.is_trusted(target):
-                if origin(url)[0] == "https" and origin(target)[0] != "https":
-                    raise NetworkError(
-                        f"{origin(url)[1]} sends readers of {self._where(file)} on to an address without encryption.",
-                        "Something is between you and the Hub; use another network.",
-                    )
                 return _Address(target, {})
             url = target
         raise NetworkError(
@@ -337,6 +347,11 @@ class RangeReader:
             raise NetworkError(
                 f"{origin(url)[1]} sends readers of {self._where(file)} on to something that is no http address.",
                 "Check HF_ENDPOINT, or try later.",
+            )
+        if not self._access.is_trusted(target) and origin(url)[0] == "https" and origin(target)[0] != "https":
+            raise NetworkError(
+                f"{origin(url)[1]} sends readers of {self._where(file)} on to an address without encryption.",
+                "Something is between you and the Hub; use another network.",
             )
         return target
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from .address import Address
 from .choices import Solver
-from .errors import NetworkError, OfflineError
+from .errors import CheckpointError, NetworkError, OfflineError
 from .events import DeviceKnown, Event, Failure, HeaderRead, Noticed, Progress, Progressed, State, StateChanged
 from .model import HEADS, Job, MatrixInfo, Model
 from .process import WorkerProcess, log_path
@@ -74,6 +74,7 @@ class Session:
         self._grace: asyncio.TimerHandle | None = None
         self._cancelled: set[Job] = set()
         self._asked_for: set[Job] = set()
+        self._too_large: set[Job] = set()
         self._since = 0.0
         self._worker: WorkerProcess | None = None
         self._ready = False
@@ -155,7 +156,7 @@ class Session:
         """
         if job in self._asked_for:
             return False
-        if job in self._cancelled:
+        if job in self._cancelled or job in self._too_large:
             return True
         return job.kind != HEADS and self._is_to_do(job) and (self.model.remote_bytes(job) or 0) > LARGE
 
@@ -168,6 +169,7 @@ class Session:
         for job in self.model.jobs(address):
             self._asked_for.add(job)
             self._cancelled.discard(job)
+            self._too_large.discard(job)
             if job != self._running:
                 self._results.pop(job, None)
                 self._flaws.pop(job, None)
@@ -366,18 +368,32 @@ class Session:
             case {"event": "step", "job": name, **numbers} if str(self._running) == name:
                 self._step(Job.parse(name), numbers)
             case {"event": "header", "file": file, "data": data}:
-                self.model.checkpoint.learn(file, base64.b64decode(data))
-                self._on_event(HeaderRead(file))
-            case {"event": "cancelled" | "too_large", "job": name}:
+                self._learn(file, base64.b64decode(data))
+            case {"event": "too_large", "job": name}:
+                self.model.recall(Job.parse(name))  # the worker may have found a header that another program has kept
+                self._too_large.add(Job.parse(name))
+                self._given_up(Job.parse(name))
+            case {"event": "cancelled", "job": name}:
                 self._given_up(Job.parse(name))
             case {"event": "done", "job": name}:
                 self._stopped_or_not(Job.parse(name))
                 self._done(Job.parse(name), event)
-            case {"event": "failed", "job": str(name)} if str(self._stopping) == name:
+            case {"event": "failed", "job": str(name)} if name == str(self._stopping) or name != str(self._running):
                 self._given_up(Job.parse(name))  # nobody wants to know any more
             case {"event": "failed", "job": name, "title": title, "message": message, "hint": hint}:
                 self._fail(Job.parse(name) if name else None, Failure(title, message, hint))
         self._pump()
+
+    def _learn(self, file: str, header: bytes) -> None:
+        """Take over a header that the worker has read."""
+        try:
+            self.model.checkpoint.learn(file, header)
+        except CheckpointError as error:  # the worker has another index than we: its results would not fit
+            job = self._running
+            self._kill()
+            self._fail(job, Failure(error.title, error.message, error.hint))
+        else:
+            self._on_event(HeaderRead(file))
 
     def _stopped_or_not(self, job: Job) -> None:
         """The worker is free for the next job."""

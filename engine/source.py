@@ -29,6 +29,8 @@ class FileStat:
 
     size: int
     mtime_ns: int
+    blob: str = ""
+    """The hash of its content, where the Hub or the local Hub cache names it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -96,7 +96,7 @@ class Store:
             tensors.append(
                 [
                     *(t.matrix, t.ref.name, t.ref.dtype, list(t.ref.shape), t.ref.start, t.side, t.count),
-                    *(t.ref.file, stat.size, stat.mtime_ns),
+                    *(t.ref.file, stat.size, stat.blob or stat.mtime_ns),
                 ]
             )
         return {"format": FORMAT, "key": self._model.key, "job": str(job), "solver": self._solver, "tensors": tensors}

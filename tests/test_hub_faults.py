@@ -96,7 +96,7 @@ RECOVERED = {
     "expired address, and again": Recovered(
         [faults.Expired(host="storage"), faults.Expired(host="hub")], storage=3, hub=2
     ),
-    "storage sends on to a stranger": Recovered([faults.Redirect(STRANGER, host="storage")], hub=1),
+    "storage sends on to a stranger": Recovered([faults.Redirect(STRANGER, host="storage")], storage=1),
     "expired, and the Hub is slow to give another": Recovered(
         [faults.Expired(host="storage"), faults.Slow(SILENCE / 2, host="hub")], hub=1
     ),
@@ -168,7 +168,7 @@ FOR_EVER: dict[str, tuple[Sequence[Fault], Sequence[str]]] = {
     "cut short, before the range": ([faults.Truncated(2000)], ["is shorter on localhost than", "publisher"]),
     "cut short, in the range": ([faults.Truncated(500_000)], ["500000 bytes on localhost", "cut short", "publisher"]),
     "compressed": ([faults.Gzip()], ["localhost sends", "compressed", "proxy", "--download"]),
-    "redirect loop": ([faults.RedirectLoop(host="storage")], ["the file was moved, 5 times"]),
+    "redirect loop": ([faults.RedirectLoop(host="storage")], ["the file was moved on and on, 5 times"]),
     "unknown to the storage": ([faults.Answer(404, host="storage")], ["localhost answers 404 when asked for org/m"]),
 }
 
