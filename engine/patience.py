@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from .errors import NetworkError
 from .hub_errors import Retry, back_off, silent_library
-from .ranges import TICK, TRIES
+from .ranges import TRIES
 from .source import Watch
+from .transfer import TICK
 
 T = TypeVar("T")
 

@@ -7,10 +7,9 @@ returns what a server sends when it ignores Range. A cut connection goes on behi
 
 import threading
 import time
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
@@ -27,13 +26,9 @@ from .hub_errors import (
     transport_errors,
 )
 from .source import Advance, Piece, Watch
+from .transfer import Part, StoppedError, Transfer
 
 CONNECTIONS = 4
-PART = 8 * 2**20
-"""Most bytes of one request."""
-
-GAP = 64 * 2**10
-"""Bytes between two ranges up to which reading them costs less than another request."""
 
 TRIES = 5
 """Tries in a row that may bring nothing."""
@@ -41,59 +36,7 @@ TRIES = 5
 _FRUIT = 64 * 2**10
 """Bytes from which a try that was cut off counts as having brought something."""
 
-TICK = 0.05
-"""Seconds between two looks at whether the reading is still wanted."""
-
-_QUIET = 2.0
-"""Seconds without a byte after which that is said."""
-
 _REDIRECTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a stretch of a part belongs: bytes `start … stop` of the part are this memory of a piece."""
-
-    start: int
-    stop: int
-    piece: int
-    memory: memoryview
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """One request: bytes `start … stop` of a file."""
-
-    file: str
-    start: int
-    stop: int
-    targets: Sequence[Target]
-
-
-def plan(pieces: Sequence[Piece], part: int = PART, gap: int = GAP) -> list[Part]:
-    """Divide pieces into requests: ranges that are neighbours are merged, and long runs cut into equal parts."""
-    runs: list[list[Any]] = []  # file, start, stop
-    for piece in sorted(pieces, key=lambda p: (p.file, p.start)):
-        if not len(piece.buffer):
-            continue
-        if runs and runs[-1][0] == piece.file and piece.start - runs[-1][2] <= gap:
-            runs[-1][2] = max(runs[-1][2], piece.stop)
-        else:
-            runs.append([piece.file, piece.start, piece.stop])
-    parts = []
-    for file, start, stop in runs:
-        count = -(-(stop - start) // part)
-        size = -(-(stop - start) // count)
-        for first in range(start, stop, size):
-            last = min(first + size, stop)
-            targets = [
-                Target(low - first, high - first, number, piece.buffer[low - piece.start : high - piece.start])
-                for number, piece in enumerate(pieces)
-                if piece.file == file and (low := max(first, piece.start)) < (high := min(last, piece.stop))
-            ]
-            if targets:
-                parts.append(Part(file, first, last, targets))
-    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +89,7 @@ class RangeReader:
             NetworkError: the network failed several times in a row, or an answer was not what was asked for.
             AccessError: the Hub does not let this user read the file.
         """
-        transfer = _Transfer(pieces)
+        transfer = Transfer(pieces)
         try:
             for number in range(min(CONNECTIONS, len(transfer.parts))):
                 threading.Thread(target=self._work, args=(transfer,), name=f"range-{number}", daemon=True).start()
@@ -154,19 +97,19 @@ class RangeReader:
         finally:
             transfer.stop()
 
-    def _work(self, transfer: "_Transfer") -> None:
+    def _work(self, transfer: Transfer) -> None:
         """One connection's thread."""
         try:
             with silent_library:
                 while (part := transfer.next_part()) is not None:
                     self._fetch(part, transfer)
                     transfer.finish(part)
-        except _Stopped:
+        except StoppedError:
             pass
         except Exception as error:
             transfer.fail(error)
 
-    def _fetch(self, part: Part, transfer: "_Transfer") -> None:
+    def _fetch(self, part: Part, transfer: Transfer) -> None:
         """Bring one part, in as many tries as it takes and are allowed."""
         done, fruitless = 0, 0
         while done < part.stop - part.start:
@@ -370,103 +313,3 @@ class RangeReader:
                 "Open the model again.",
             )
         self._check_identity(file, "hub", etag)
-
-
-class _Stopped(Exception):
-    """The reading is no longer wanted."""
-
-
-@dataclass(eq=False)
-class _Transfer:
-    """What the connections' threads and the reader of their results share."""
-
-    pieces: Sequence[Piece]
-    parts: "deque[Part]" = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.parts = deque(plan(self.pieces))
-        self._left = [len(piece.buffer) for piece in self.pieces]
-        self._complete = [number for number, left in enumerate(self._left) if not left]
-        self._news = threading.Condition()
-        self._stop = threading.Event()
-        self._arrived = 0
-        self._last_byte = time.monotonic()
-        self._waiting: dict[int, str] = {}
-        self._error: Exception | None = None
-
-    # for the threads -----------------------------------------------------------------------------
-
-    def next_part(self) -> Part | None:
-        """A part that nobody has begun."""
-        with self._news:
-            return self.parts.popleft() if self.parts and not self._stop.is_set() else None
-
-    def put(self, part: Part, done: int, chunk: bytes) -> None:
-        """Copy what has come in of a part behind its first `done` bytes to where it belongs."""
-        stop = done + len(chunk)
-        with self._news:
-            if self._stop.is_set():
-                raise _Stopped
-            for target in part.targets:
-                low, high = max(done, target.start), min(stop, target.stop)
-                if low < high:
-                    target.memory[low - target.start : high - target.start] = chunk[low - done : high - done]
-                    self._arrived += high - low
-            self._last_byte = time.monotonic()
-            self._waiting.pop(threading.get_ident(), None)
-
-    def finish(self, part: Part) -> None:
-        """All bytes of a part are where they belong."""
-        with self._news:
-            for target in part.targets:
-                self._left[target.piece] -= target.stop - target.start
-                if not self._left[target.piece]:
-                    self._complete.append(target.piece)
-            self._news.notify()
-
-    def wait(self, seconds: float, why: str) -> None:
-        """Let time pass before the next try, saying why."""
-        with self._news:
-            self._waiting[threading.get_ident()] = why
-            self._news.notify()
-        if self._stop.wait(seconds):
-            raise _Stopped
-
-    def fail(self, error: Exception) -> None:
-        """Give up."""
-        with self._news:
-            self._error = self._error or error
-            self._news.notify()
-
-    # for the reader ------------------------------------------------------------------------------
-
-    def results(self, advance: Advance, watch: Watch) -> Iterator[int]:
-        """The numbers of the pieces as they are complete."""
-        pending = len(self.pieces)
-        while pending:
-            with self._news:
-                if not self._complete and self._error is None:
-                    self._news.wait(TICK)
-                arrived, self._arrived = self._arrived, 0
-                complete, self._complete = self._complete, []
-                error, state = self._error, self._state()
-            if arrived:
-                advance(arrived)
-            watch(state)
-            if error is not None:
-                raise error
-            for number in complete:
-                pending -= 1
-                yield number
-
-    def stop(self) -> None:
-        """From now on nothing is written into the pieces' memory."""
-        with self._news:
-            self._stop.set()
-
-    def _state(self) -> str:
-        """What the connections wait for, in words."""
-        for why in self._waiting.values():
-            return why
-        silent = time.monotonic() - self._last_byte
-        return f"no data for {silent:.0f} s" if silent >= _QUIET else ""

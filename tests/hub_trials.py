@@ -15,7 +15,7 @@ import huggingface_hub.utils._http
 import numpy as np
 import pytest
 
-from svdtui.engine import Analysis, EngineError, hub_errors, patience, ranges
+from svdtui.engine import Analysis, EngineError, hub_errors, patience, transfer
 from svdtui.engine.hub_errors import HubAccess
 from svdtui.engine.results import JobResult
 from tests.hub_faults import Fault, Redirect
@@ -38,7 +38,7 @@ def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten all that is waited for in this process: our own tries, and the library's."""
     monkeypatch.setattr(hub_errors, "_SILENCE", SILENCE)
     monkeypatch.setattr(hub_errors, "_BACK_OFF", 0.015)
-    for module in (ranges, patience):
+    for module in (transfer, patience):
         monkeypatch.setattr(module, "TICK", 0.005)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DOWNLOAD_TIMEOUT", SILENCE)
     hasty = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(seconds / 100)})

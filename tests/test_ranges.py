@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from svdtui.engine import NetworkError
 from svdtui.engine.hub_errors import HubAccess
-from svdtui.engine.ranges import GAP, PART, RangeReader, RemoteFile, plan
+from svdtui.engine.ranges import RangeReader, RemoteFile
 from svdtui.engine.source import Piece, no_watch
+from svdtui.engine.transfer import GAP, PART, plan
 from tests import hub_faults as faults
 from tests.hub_reader import reading
 from tests.hub_server import HubServer
