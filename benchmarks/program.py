@@ -15,7 +15,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,17 +54,20 @@ class Answer:
 
 
 class Program:
-    """`svdtui ARGUMENTS`, started now; `home` is where it keeps its cache and state."""
+    """`svdtui ARGUMENTS`, started now, with more in its environment; `home` is where it keeps its caches and state."""
 
-    def __init__(self, arguments: Sequence[str | Path], home: Path) -> None:
+    def __init__(self, arguments: Sequence[str | Path], home: Path, environ: Mapping[str, str] | None = None) -> None:
         self._output = bytearray()
         self._answered = 0
         self._last_chunk = 0.0
         self._fd, inner = pty.openpty()
         columns, rows = SIZE
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        environ = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-        environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        inherited = {
+            name: value for name, value in os.environ.items() if name not in _NOT_INHERITED and not is_of_the_hub(name)
+        }
+        environ = inherited | dict(environ or {})
+        environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "HF_HOME": str(home / "hf")}
         environ |= {f"XDG_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA", "STATE")}
         argv = [*command(), *map(str, arguments)]
         self.started = time.perf_counter()
@@ -199,6 +202,11 @@ class Program:
             self._answered = asked + len(_ASKS_FOR_SYNC)
             os.write(self._fd, _HAS_SYNC)
         return now
+
+
+def is_of_the_hub(name: str) -> bool:
+    """Whether a variable of the environment is for Hub tools: where the Hub is, who asks, what is kept where."""
+    return name.startswith(("HF_", "HUGGING_FACE_"))
 
 
 def command() -> list[str]:

@@ -4,13 +4,13 @@ import asyncio
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 import psutil
 
-from svdtui.engine import HEADS, Address, Event, Job, Model, Session, State, StateChanged, open_model
+from svdtui.engine import HEADS, Address, Job, Model, open_model
 from svdtui.engine.compute import Computer
 from svdtui.engine.text import plural
 
@@ -18,6 +18,7 @@ from .memory import PeakMemory
 from .program import Program, command
 from .report import Row, megabytes, seconds
 from .timing import REST
+from .warm_session import WarmSession
 
 _LIMIT = 1e9
 """Bytes that all processes together may take."""
@@ -38,48 +39,32 @@ def time_row(folder: Path, rounds: int) -> Iterator[Row]:
 
 async def _scans(model: Model, rounds: int) -> tuple[list[float], list[float]]:
     """Seconds of whole scans by a warm worker, and of single layers in this process, in turns."""
-    news: asyncio.Queue[Event] = asyncio.Queue()
     scans, layers = [], []
     computer = Computer(model)
     computer.compute(Job(model.layers[0], HEADS))
     with tempfile.TemporaryDirectory() as cache:
-        session = Session(model, cache_dir=Path(cache), prefetch=False, on_event=news.put_nowait)
-        try:
-            await session.start()
-            await _ask(session, model.layers[0], news)
+        async with WarmSession(model, Path(cache)) as session:
+            await session.again(Address(model.layers[0]))
             for _ in range(rounds):
                 await asyncio.sleep(REST)
                 begin = time.perf_counter()
                 for layer in model.layers:
-                    await _ask(session, layer, news)
+                    await session.again(Address(layer))
                 scans.append(time.perf_counter() - begin)
                 await asyncio.sleep(REST)
                 for layer in model.layers:
                     begin = time.perf_counter()
                     computer.compute(Job(layer, HEADS))
                     layers.append(time.perf_counter() - begin)
-        finally:
-            session.stop()
-            computer.close()
-            await asyncio.sleep(REST)  # the loop still has to see the worker end
+    computer.close()
     return scans, layers
-
-
-async def _ask(session: Session, layer: int, news: "asyncio.Queue[Event]") -> None:
-    """Ask for a layer's heads anew, and wait for them."""
-    session.again(Address(layer))
-    while True:
-        match await asyncio.wait_for(news.get(), 120):
-            case StateChanged(Job(layer=done, kind="heads"), State.CACHED) if done == layer:
-                return
-            case StateChanged(job, State.FAILED):
-                raise RuntimeError(f"{job} failed: {session.failure(job)}")
 
 
 def memory_rows(short: Path, long: Path) -> Iterator[Row]:
     """The peak of all processes while a user goes through all layers on screen, and without a screen."""
-    peaks = {folder: (_on_screen(folder), _headless(folder)) for folder in (short, long)}
-    counts = {folder: len(open_model(folder).layers) for folder in peaks}
+    layers = {folder: open_model(folder).layers for folder in (short, long)}
+    peaks = {folder: (on_screen(folder, layers[folder]), _headless(folder)) for folder in layers}
+    counts = {folder: len(layers[folder]) for folder in layers}
     screen, headless = peaks[long]
     highest = max(screen.peak, headless.peak)
     what = f"peak memory of all processes, {plural(counts[long], 'layer')}"
@@ -99,11 +84,10 @@ def memory_rows(short: Path, long: Path) -> Iterator[Row]:
     )
 
 
-def _on_screen(folder: Path) -> PeakMemory:
+def on_screen(model: str | Path, layers: Sequence[int], environ: Mapping[str, str] | None = None) -> PeakMemory:
     """Go from layer to layer as soon as each is there."""
     memory = PeakMemory()
-    with tempfile.TemporaryDirectory() as home, Program([folder, "--at", "0.0"], Path(home)) as program:
-        layers = open_model(folder).layers
+    with tempfile.TemporaryDirectory() as home, Program([model, "--at", "0.0"], Path(home), environ) as program:
         for layer in layers:
 
             def is_there(layer: int = layer) -> bool:

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -36,18 +36,17 @@ def start_rows(folder: Path, starts: int) -> Iterator[Row]:
     fresh: list[Start] = []
     imports: list[float] = []
     with tempfile.TemporaryDirectory() as warm:
-        _start(folder, Path(warm))
+        start(folder, Path(warm))
         for _ in range(starts):
-            with tempfile.TemporaryDirectory() as cold:
-                fresh.append(_start(folder, Path(cold)))
-            cached.append(_start(folder, Path(warm)))
+            fresh.append(fresh_start(folder))
+            cached.append(start(folder, Path(warm)))
             imports.append(_seconds_to_import())
-    frames = [start.first_frame for start in (*cached, *fresh)]
+    frames = [each.first_frame for each in (*cached, *fresh)]
     yield _row("first frame", 0.5, frames, "from exec to header and tree in a 160 × 45 pty")
-    yield _row("cached spectrum on screen", 0.8, [start.spectrum for start in cached], "curve and figures of head 0.0")
+    yield _row("cached spectrum on screen", 0.8, [each.spectrum for each in cached], "curve and figures of head 0.0")
     detail = "with an empty result cache: torch imported, a layer read and solved"
-    yield _row("first fresh spectrum on screen", 3, [start.spectrum for start in fresh], detail)
-    first_bytes = [start.first_byte for start in (*cached, *fresh)]
+    yield _row("first fresh spectrum on screen", 3, [each.spectrum for each in fresh], detail)
+    first_bytes = [each.first_byte for each in (*cached, *fresh)]
     detail = f"importing `svdtui.tui.app` in a new Python takes {seconds(median(imports))} (median of {starts})"
     yield Row("first byte", "–", seconds(median(first_bytes)), detail, None)
 
@@ -58,9 +57,15 @@ def _row(what: str, most: float, values: list[float], detail: str) -> Row:
     return Row(what, f"≤ {most:g} s", seconds(middle), detail, middle <= most)
 
 
-def _start(folder: Path, home: Path) -> Start:
+def fresh_start(model: str | Path, environ: Mapping[str, str] | None = None) -> Start:
+    """A start with empty caches."""
+    with tempfile.TemporaryDirectory() as home:
+        return start(model, Path(home), environ)
+
+
+def start(model: str | Path, home: Path, environ: Mapping[str, str] | None = None) -> Start:
     """One start, until the spectra of head 0.0 are on the screen; then quit."""
-    with Program([folder, "--at", "0.0"], home) as program:
+    with Program([model, "--at", "0.0"], home, environ) as program:
         first_byte = program.wait_for(lambda text: program.size)
         first_frame = program.wait_for(lambda text: "svdtui" in text and "layer 0" in text)
         spectrum = program.wait_for(lambda text: _CURVE.search(text) and _FIGURES.search(text))
