@@ -12,6 +12,7 @@ from statistics import median
 
 from svdtui.engine import Address, Model, open_model
 from svdtui.engine.text import plural
+from svdtui.engine.transfer import PART
 
 from .hub_process import NAME, Asked, HubProcess
 from .llama_shaped import LAYER_BYTES
@@ -69,7 +70,7 @@ async def _request_rows(hub: HubProcess) -> list[Row]:
             "the first head's Q, from the Hub",
             head,
             "a head is shown by reading its layer's attention: the shard's address, its header, and ranges of at most "
-            "8 MiB",
+            f"{PART / 2**20:.0f} MiB",
         ),
         _no_request_row("its layer, and that layer's other heads, then", "no request", rest, rest.requests),
         _no_request_row("a layer in the same shard", "no request to the Hub's host", same_shard, same_shard.to_hub),

@@ -83,8 +83,14 @@ class Analysis:
             self._computer = None
 
     def matrices(self, address: str | int | Address = "") -> tuple[MatrixInfo, ...]:
-        """The matrices directly below a place: a head's Q K V O, a layer's whole ones, the model's own."""
-        return self.model.matrices(self._address(address))
+        """The matrices directly below a place: a head's Q K V O, a layer's whole ones, the model's own.
+
+        Of a remote model, the headers that know their shapes are read first.
+        """
+        place = self._address(address)
+        for _ in self.model.prepare({info.job for info in self.model.matrices(place)}):
+            pass
+        return self.model.matrices(place)
 
     def spectrum(self, address: str | int | Address) -> "NDArray[np.float64]":
         """The singular values of one matrix such as `12.5.q` or `12.q_proj`: (n,) float64, descending.
