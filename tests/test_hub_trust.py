@@ -306,8 +306,14 @@ async def test_a_matrix_that_is_too_large_is_held_when_another_program_keeps_its
     assert [file for file, _ in other.prepare([GATE])] == SHARDS[:1]
     assert not session.model.is_known(GATE)
     assert session._worker is not None
-    sent, send = [], session._worker.send
-    monkeypatch.setattr(session._worker, "send", lambda message: send(sent.append(message["job"]) or message))
+    sent: list[str] = []
+    send = session._worker.send
+
+    def note(message: dict[str, Any]) -> None:
+        sent.append(message["job"])
+        send(message)
+
+    monkeypatch.setattr(session._worker, "send", note)
     trial.hub.forget()
     place = Address(0, matrix="gate_proj")
     session.want(place)
