@@ -185,8 +185,11 @@ def _relative(sigma: "Array") -> "Array":
     return _ratio(sigma, sigma[..., :1])
 
 
-def compute_metrics(sigma: "Array", k: int = DEFAULT_K) -> list[Metrics]:
-    """The figures of each row of `sigma`, (slices, n), descending. A row of NaN gives all None."""
+def metric_table(sigma: "Array", k: int = DEFAULT_K) -> "Array":
+    """The figures of each row of `sigma`, (slices, n), descending: (slices, metrics), in the order of `Metrics`.
+
+    NaN where undefined; a row of NaN gives all NaN.
+    """
     columns: dict[str, Callable[[Array], Array]] = {
         "sigma_first": lambda s: s[..., 0],
         "sigma_last": lambda s: s[..., -1],
@@ -202,8 +205,12 @@ def compute_metrics(sigma: "Array", k: int = DEFAULT_K) -> list[Metrics]:
         "frobenius_norm": frobenius_norm,
         "nuclear_norm": nuclear_norm,
     }
-    table = [columns[field.name](sigma).tolist() for field in fields(Metrics)]
-    return [Metrics(*map(_defined, fields(Metrics), row)) for row in zip(*table, strict=True)]
+    return np.stack([columns[field.name](sigma) for field in fields(Metrics)], -1)
+
+
+def compute_metrics(sigma: "Array", k: int = DEFAULT_K) -> list[Metrics]:
+    """The figures of each row of `sigma`, (slices, n), descending. A row of NaN gives all None."""
+    return [Metrics(*map(_defined, fields(Metrics), row)) for row in metric_table(sigma, k).tolist()]
 
 
 def _defined(column: "Field[Any]", value: float) -> Any:

@@ -241,6 +241,23 @@ class Model:
                 found[shown] = min(names, key=lambda n: (len(n), n))
         return found
 
+    @property
+    def head_matrices(self) -> tuple[str, ...]:
+        """The matrices of a head, in the order in which they are shown; none when heads are unknown."""
+        return tuple(part.matrix for part in self._placement.architecture.heads) if self.counts else ()
+
+    def slices(self, matrix: str) -> int:
+        """How many slices a head matrix has in a layer: one a query head, or one a KV head for K and V.
+
+        Raises:
+            AddressError: it is no matrix of a head of this model.
+        """
+        for part in self._placement.architecture.heads if self.counts else ():
+            if part.matrix == matrix:
+                assert self.counts
+                return self.counts.count(part)
+        raise AddressError(f"{self.name} has no head matrix {matrix!r}.")
+
     def has_heads(self, layer: int) -> bool:
         """Whether the layer's attention can be divided into heads."""
         return bool(self.counts and self.head_tensors(layer))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .choices import DEFAULT_K
-from .metrics import Metrics, compute_metrics
+from .metrics import Metrics, compute_metrics, metric_table
 from .model import Job, Model
 
 if TYPE_CHECKING:
@@ -39,12 +39,22 @@ class JobResult:
     job: Job
     matrices: Mapping[str, MatrixResult]
 
+    def tables(self, k: int = DEFAULT_K) -> "Tables":
+        """The figures of every slice of every matrix, without the spectra."""
+        return {name: metric_table(matrix.sigma, k) for name, matrix in self.matrices.items()}
+
     @property
     def flawed(self) -> frozenset[tuple[str, int]]:
         """The matrices, as name and slice, that have no spectrum because of NaN or infinite weights."""
         found = self.matrices.items()
         return frozenset((name, i) for name, matrix in found for i, count in enumerate(matrix.nonfinite) if count)
 
+
+Tables = Mapping[str, "NDArray[np.float64]"]
+"""Matrix name → figures of its slices, (slices, metrics) in the order of `Metrics`, NaN where undefined."""
+
+TablesOf = Callable[[Job], Tables | None]
+"""Finds the figures of a job, or None when it has not been computed."""
 
 Lookup = Callable[[Job], JobResult | None]
 """Finds a job's result, or None when it has not been computed."""

@@ -16,11 +16,20 @@ REMARK_ROWS = 1
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How curves are drawn: what is plotted, on which axis, and which matrices are hidden."""
+    """How curves are drawn: what is plotted, on which axis, which matrices are hidden, and which metric is shown."""
 
     transform: "Transform" = "sigma"
     log: bool = True
     hidden: frozenset[str] = frozenset()
+    metric: str = "top_ratio"
+    """The field of `Metrics` that charts over heads and layers show."""
+
+    def measured(self, step: int) -> "Look":
+        """With the metric that is `step` further, round and round."""
+        from svdtui.engine.metrics import METRICS
+
+        names = [metric.name for metric in METRICS]
+        return replace(self, metric=names[(names.index(self.metric) + step) % len(names)])
 
     def toggled(self, matrix: str) -> "Look":
         """With one matrix hidden that was shown, or the other way round."""
