@@ -4,15 +4,23 @@ One thing is simpler here: a whole matrix beyond the condition limit goes to an 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .checkpoint import TensorRef
 from .choices import Solver
-from .memory import TORCH_DTYPES, TensorReader, count_nonfinite
+from .errors import DeviceError
+from .memory import RAW_DTYPES, TensorReader
 from .model import SlicedTensor
 from .results import MatrixResult
 from .spectrum import CONDITION_LIMIT, scale_exponent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TORCH_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 
 _BATCH_BYTES = 512 * 2**20
 """fp64 bytes on the device at once."""
@@ -30,12 +38,28 @@ class Accelerator:
     def close(self) -> None:
         """Nothing to end: the device's memory goes with the process."""
 
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turns what torch raises for the device into what the compute process knows.
+
+        Raises:
+            MemoryError: the device's memory is full.
+            DeviceError: anything else that its libraries raise.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
+        except RuntimeError as error:
+            raise DeviceError(f"{self._device} failed: {error}.", "Try --device cpu.") from error
+
     def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
         """The spectra of every slice of `tensors`, which `done` counts batch by batch."""
         pieces = reader.reserve([tensor.ref.nbytes for tensor in tensors])
         solved = {}
         for number, read in reader.read_all([tensor.ref for tensor in tensors], pieces):
-            tensor, weights = tensors[number], read.to(self._device)
+            tensor = tensors[number]
+            weights = _as_torch(read, tensor.ref).to(self._device)
             if tensor.side == "rows":
                 slices = weights.view(tensor.count, tensor.rows, tensor.cols)
             else:
@@ -62,7 +86,7 @@ class Accelerator:
             exponent = scale_exponent(max(peaks))
         for raw in _row_blocks(tensor.ref, reader):
             block = self._scaled(raw.to(self._device).double(), -exponent)
-            nonfinite += count_nonfinite(block)
+            nonfinite += _count_nonfinite(block)
             if self._solver == "gram64" and tensor.rows >= tensor.cols:
                 gram = block.mT @ block if gram is None else gram.addmm_(block.mT, block)
         if nonfinite:
@@ -152,11 +176,20 @@ def _sigma_of_gram(gram: torch.Tensor) -> torch.Tensor:
     return sigma
 
 
+def _as_torch(raw: "NDArray[Any]", ref: TensorRef) -> torch.Tensor:
+    """Raw weights as a tensor of their own dtype, in the same memory."""
+    return torch.from_numpy(raw).view(TORCH_DTYPES[ref.dtype])
+
+
+def _count_nonfinite(weights: torch.Tensor) -> int:
+    return int((~torch.isfinite(weights)).sum())
+
+
 def _row_blocks(ref: TensorRef, reader: TensorReader) -> Iterator[torch.Tensor]:
     """(block, cols) in the tensor's dtype, in memory that the next block overwrites."""
-    row_bytes = ref.shape[1] * TORCH_DTYPES[ref.dtype].itemsize
+    row_bytes = ref.shape[1] * RAW_DTYPES[ref.dtype].itemsize
     step = min(ref.shape[0], max(1, _BATCH_BYTES // (8 * ref.shape[1])))
     (piece,) = reader.reserve([step * row_bytes])
     for first in range(0, ref.shape[0], step):
         rows = min(step, ref.shape[0] - first)
-        yield reader.read(ref, piece[: rows * row_bytes], first, rows)
+        yield _as_torch(reader.read(ref, piece[: rows * row_bytes], first, rows), ref)

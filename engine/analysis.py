@@ -147,7 +147,7 @@ class Analysis:
 
     def _compute(self, job: Job, on_step: "Callable[[Step], None]") -> JobResult:
         if self._computer is None:
-            from .compute import Computer  # torch, about a second
+            from .compute import Computer  # torch, with an accelerator
 
             self._computer = Computer(self.model, self._solver, self._device)
             self.notice = self._computer.device.note

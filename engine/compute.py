@@ -1,19 +1,21 @@
-"""The job function: reads what a job needs and returns its spectra. Imports torch, so the screen never imports it."""
+"""The job function: reads what a job needs and returns its spectra. torch comes with an accelerator only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from .accelerator import Accelerator
 from .choices import Solver
 from .cpu import Cpu
 from .device import choose_device
 from .errors import DeviceError, TensorError
 from .memory import TensorReader
-from .model import HEADS, Job, Model
-from .results import JobResult
+from .model import HEADS, Job, Model, SlicedTensor
+from .results import JobResult, MatrixResult
+
+if TYPE_CHECKING:
+    from .accelerator import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Computer:
         self.device = choose_device(device)
         self._source = model.checkpoint.source
         self._reader = TensorReader(self._source)
-        self._backend = Cpu(solver) if self.device.is_cpu else Accelerator(solver, self.device.torch_name)
+        self._backend = Cpu(solver) if self.device.is_cpu else _accelerator(solver, self.device.torch_name)
 
     def compute(self, job: Job, on_step: OnStep = lambda step: None) -> JobResult:
         """Read the job's tensors and solve all their slices.
@@ -75,25 +77,27 @@ class Computer:
         self._source.watch = watch
         self._reader.advance = lambda count: report(count, 0)
         try:
-            if job.kind == HEADS:
-                matrices = self._backend.solve_heads(tensors, self._reader, lambda count: report(count, 1))
-            else:
-                matrices = {}
-                for tensor in tensors:
-                    with self._reader.at_hand(tensor.ref):
-                        matrices[tensor.matrix] = self._backend.solve_whole(
-                            tensor, self._reader, lambda count: report(count, 1)
-                        )
+            with self._backend.errors():
+                matrices = self._solve(job, tensors, lambda count: report(count, 1))
         except np.linalg.LinAlgError as error:
             raise TensorError(f"{job} could not be solved: {error}.", "Try another --solver.") from error
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except MemoryError as error:
             raise DeviceError(
                 f"{self.device.shown} ran out of memory for {job}, {bytes_total:,} bytes of weights.",
                 "Close other programs on it, or use --device cpu.",
             ) from error
-        except RuntimeError as error:  # what CUDA's libraries raise
-            raise DeviceError(f"{job} failed on {self.device.shown}: {error}.", "Try --device cpu.") from error
         return JobResult(job, matrices)
+
+    def _solve(
+        self, job: Job, tensors: Sequence[SlicedTensor], solved: Callable[[int], None]
+    ) -> dict[str, MatrixResult]:
+        if job.kind == HEADS:
+            return self._backend.solve_heads(tensors, self._reader, solved)
+        matrices = {}
+        for tensor in tensors:
+            with self._reader.at_hand(tensor.ref):
+                matrices[tensor.matrix] = self._backend.solve_whole(tensor, self._reader, solved)
+        return matrices
 
     def read_headers(self, job: Job, on_step: OnStep = lambda step: None) -> Iterator[tuple[str, bytes]]:
         """Read the headers that a job needs and that have not been read; yields each file with its header.
@@ -107,3 +111,9 @@ class Computer:
     def close(self) -> None:
         """End the threads."""
         self._backend.close()
+
+
+def _accelerator(solver: Solver, torch_name: str) -> "Accelerator":
+    from .accelerator import Accelerator  # torch, about a second
+
+    return Accelerator(solver, torch_name)

@@ -1,24 +1,30 @@
 """Solving on the CPU: one head's slice per thread, with the BLAS of each held to one thread.
 
 Slices are small (128 × 4096): splitting one of them over threads costs more than it gives, while whole slices side by
-side scale with the cores and keep a thread's fp64 copy in its cache. numpy's BLAS is used rather than torch's: it
-forms `A @ A.T` as a symmetric product, at half the work. A whole matrix gets all threads of the BLAS instead.
+side scale with the cores and keep a thread's fp64 copy in its cache. numpy's BLAS forms `A @ A.T` as a symmetric
+product, at half the work. A whole matrix gets all threads of the BLAS instead. torch, whose import takes a second, is
+not needed here.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from threadpoolctl import ThreadpoolController
 
 from .choices import Solver
-from .memory import TensorReader, count_nonfinite
+from .memory import TensorReader, count_nonfinite, decode
 from .model import SlicedTensor
 from .results import MatrixResult
 from .spectrum import NonFiniteError, Spectrum, singular_values
 from .whole import WholeMatrix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Done = Callable[[int], None]
 Solved = tuple[Spectrum | None, int]
@@ -30,14 +36,18 @@ class Cpu:
 
     def __init__(self, solver: Solver, threads: int | None = None) -> None:
         self._solver = solver
-        self._threads = threads or torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._threads, "svdtui", torch.set_num_threads, (1,))
         self._blas = ThreadpoolController()
+        self._threads = threads or _blas_threads(self._blas)
+        self._pool = ThreadPoolExecutor(self._threads, "svdtui")
         self._scratch = threading.local()
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Nothing to translate: see `Accelerator.errors`."""
+        return nullcontext()
 
     def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
         """The spectra of every slice of `tensors`, which `done` counts one by one, from any thread.
@@ -49,7 +59,7 @@ class Cpu:
         futures: dict[str, list[Future[Solved]]] = {}
         lock = threading.Lock()
 
-        def solve(weights: torch.Tensor) -> Solved:
+        def solve(weights: "NDArray[Any]") -> Solved:
             solved = self._solve_slice(weights)
             with lock:
                 done(1)
@@ -61,7 +71,7 @@ class Cpu:
                 refs = [tensor.ref for tensor, _ in pairs]
                 for number, weights in reader.read_all(refs, [piece for _, piece in pairs]):
                     tensor = pairs[number][0]
-                    slices = weights.chunk(tensor.count, 0 if tensor.side == "rows" else 1)
+                    slices = np.split(weights, tensor.count, 0 if tensor.side == "rows" else 1)
                     futures[tensor.matrix] = [self._pool.submit(solve, each) for each in slices]
                 solved = {matrix: [future.result() for future in row] for matrix, row in futures.items()}
             finally:  # the threads must be done with the buffer and the BLAS limit
@@ -72,15 +82,15 @@ class Cpu:
             tensor.matrix: matrix_result(solved[tensor.matrix], min(tensor.rows, tensor.cols)) for tensor in tensors
         }
 
-    def _solve_slice(self, weights: torch.Tensor) -> Solved:
-        """One head's slice, (rows, cols) in its own dtype; its fp64 copy is in memory kept by the thread."""
-        scratch: torch.Tensor | None = getattr(self._scratch, "memory", None)
-        if scratch is None or scratch.numel() < weights.numel():
-            scratch = self._scratch.memory = torch.empty(weights.numel(), dtype=torch.float64)
-        matrix = scratch[: weights.numel()].view(weights.shape)
-        matrix.copy_(weights)
+    def _solve_slice(self, weights: "NDArray[Any]") -> Solved:
+        """One head's slice, (rows, cols), raw; its fp64 copy is in memory kept by the thread."""
+        kept = getattr(self._scratch, "memory", None)
+        if kept is None or kept[0].size < weights.size:
+            kept = self._scratch.memory = np.empty(weights.size), np.empty(weights.size, np.uint32)
+        matrix = kept[0][: weights.size].reshape(weights.shape)
+        decode(weights, matrix, kept[1])
         try:
-            return singular_values(matrix.numpy(), self._solver, scale=weights.dtype == torch.float64), 0
+            return singular_values(matrix, self._solver, scale=weights.dtype == np.float64), 0
         except NonFiniteError:
             return None, count_nonfinite(weights)
 
@@ -93,6 +103,12 @@ class Cpu:
             solved = (None, whole.count_nonfinite())
         done(1)
         return matrix_result([solved], min(tensor.rows, tensor.cols))
+
+
+def _blas_threads(blas: ThreadpoolController) -> int:
+    """As many threads as the BLAS would use: it knows the processors this process may use, and OMP_NUM_THREADS."""
+    found = [library["num_threads"] for library in blas.info() if library["user_api"] == "blas"]
+    return max(found, default=os.cpu_count() or 1)
 
 
 def matrix_result(solved: Sequence[Solved], n: int) -> MatrixResult:

@@ -1,9 +1,9 @@
-"""Which device computes. Only the worker and the Python API come here: it imports torch."""
+"""Which device computes. torch is asked only where there may be an accelerator: its import takes a second."""
 
+import ctypes
 import re
 from dataclasses import dataclass
-
-import torch
+from pathlib import Path
 
 from .errors import DeviceError
 
@@ -34,7 +34,11 @@ def choose_device(wanted: str) -> Device:
         raise DeviceError(f"There is no device {wanted!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
     if wanted == "mps":
         return Device("cpu", "cpu", "Apple GPUs have no fp64, which exact spectra need: computing on the CPU.")
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if wanted == "cpu" or (wanted == "auto" and not may_have_accelerator()):
+        return Device("cpu", "cpu")
+    import torch
+
+    if wanted == "auto" and not torch.cuda.is_available():
         return Device("cpu", "cpu")
     if not torch.cuda.is_available():
         raise DeviceError(
@@ -48,3 +52,14 @@ def choose_device(wanted: str) -> Device:
             "Use cuda:0, or check CUDA_VISIBLE_DEVICES.",
         )
     return Device(f"cuda:{number}", f"cuda:{number} ({torch.cuda.get_device_name(number)})")
+
+
+def may_have_accelerator() -> bool:
+    """Whether PyTorch could find a CUDA or ROCm device: without their drivers it cannot, so it need not be asked."""
+    if Path("/dev/kfd").exists():  # AMD's
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")  # which PyTorch itself would load
+    except OSError:
+        return False
+    return True

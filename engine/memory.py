@@ -1,19 +1,33 @@
-"""Tensor bytes from a source, straight into torch memory, and from there to fp64."""
+"""Tensor bytes from a source, straight into the memory of arrays, and from there to fp64.
+
+numpy has no bf16: an array of uint16 holds its bits, which are the upper half of an fp32 number's.
+"""
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from .atomic import write_all
 from .checkpoint import TensorRef
 from .errors import ReadError
 from .source import Advance, Piece, Source
 
-TORCH_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RAW_DTYPES: "Mapping[str, np.dtype[Any]]" = {
+    "BF16": np.dtype("<u2"),
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
+"""safetensors' dtype → that of the arrays that hold it."""
+
+_BF16_EXPONENT = np.uint16(0x7F80)
 
 _BLOCK = 64 * 2**20
 """Bytes of a remote tensor that are in memory at once while it is brought to the disk."""
@@ -28,39 +42,43 @@ class TensorReader:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._spool: tuple[TensorRef, IO[bytes]] | None = None
-        self._buffer = torch.empty(0, dtype=torch.uint8)
+        self._buffer = np.empty(0, np.uint8)
         self.advance: Advance = lambda count: None
         """Told of the bytes that arrive."""
 
-    def reserve(self, sizes: list[int]) -> list[torch.Tensor]:
+    def reserve(self, sizes: list[int]) -> "list[NDArray[np.uint8]]":
         """One piece of uint8 memory for each size, valid until the next call."""
         starts = [0]
         for size in sizes:
             starts.append(starts[-1] + -(-size // _ALIGN) * _ALIGN)
-        if self._buffer.numel() < starts[-1]:
-            self._buffer = torch.empty(0, dtype=torch.uint8)  # let the old one go first
-            self._buffer = torch.empty(starts[-1], dtype=torch.uint8)
+        if self._buffer.size < starts[-1]:
+            self._buffer = np.empty(0, np.uint8)  # let the old one go first
+            self._buffer = np.empty(starts[-1], np.uint8)
         return [self._buffer[start : start + size] for start, size in zip(starts, sizes, strict=False)]
 
-    def read(self, ref: TensorRef, into: torch.Tensor, first_row: int = 0, rows: int | None = None) -> torch.Tensor:
-        """Rows of a tensor as (rows, cols) in their own dtype, read into `into`, uint8 of exactly their size."""
-        dtype = TORCH_DTYPES[ref.dtype]
+    def read(
+        self, ref: TensorRef, into: "NDArray[np.uint8]", first_row: int = 0, rows: int | None = None
+    ) -> "NDArray[Any]":
+        """Rows of a tensor as (rows, cols), raw, read into `into`, uint8 of exactly their size."""
+        dtype = RAW_DTYPES[ref.dtype]
         rows = ref.shape[0] - first_row if rows is None else rows
         offset = first_row * ref.shape[1] * dtype.itemsize
         if self._spool is not None and self._spool[0] == ref:
-            self._read_spool(offset, into.numpy().data)
+            self._read_spool(offset, into.data)
         else:
-            piece = Piece(ref.file, ref.start + offset, into.numpy().data)
+            piece = Piece(ref.file, ref.start + offset, into.data)
             for _ in self._source.read_pieces([piece], self.advance):
                 pass
-        return into.view(dtype).view(rows, ref.shape[1])
+        return into.view(dtype).reshape(rows, ref.shape[1])
 
-    def read_all(self, refs: Sequence[TensorRef], into: Sequence[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Whole tensors as (rows, cols) with their numbers, each as soon as it is there."""
-        pieces = [Piece(ref.file, ref.start, memory.numpy().data) for ref, memory in zip(refs, into, strict=True)]
+    def read_all(
+        self, refs: Sequence[TensorRef], into: "Sequence[NDArray[np.uint8]]"
+    ) -> "Iterator[tuple[int, NDArray[Any]]]":
+        """Whole tensors as (rows, cols), raw, with their numbers, each as soon as it is there."""
+        pieces = [Piece(ref.file, ref.start, memory.data) for ref, memory in zip(refs, into, strict=True)]
         for number in self._source.read_pieces(pieces, self.advance):
             ref = refs[number]
-            yield number, into[number].view(TORCH_DTYPES[ref.dtype]).view(ref.shape)
+            yield number, into[number].view(RAW_DTYPES[ref.dtype]).reshape(ref.shape)
 
     @contextmanager
     def at_hand(self, ref: TensorRef) -> Iterator[None]:
@@ -79,7 +97,7 @@ class TensorReader:
                 raise _no_room(ref, error) from error
             (memory,) = self.reserve([min(_BLOCK, ref.nbytes)])
             for start in range(ref.start, ref.end, _BLOCK):
-                block = memory.numpy().data[: min(_BLOCK, ref.end - start)]
+                block = memory.data[: min(_BLOCK, ref.end - start)]
                 for _ in self._source.read_pieces([Piece(ref.file, start, block)], self.advance):
                     pass
                 try:
@@ -110,6 +128,21 @@ def _no_room(ref: TensorRef, error: OSError) -> ReadError:
     )
 
 
-def count_nonfinite(weights: torch.Tensor) -> int:
-    """How many values are NaN or infinite."""
-    return int((~torch.isfinite(weights)).sum())
+def decode(raw: "NDArray[Any]", into: "NDArray[np.floating[Any]]", scratch: "NDArray[np.uint32]") -> None:
+    """Write raw weights into an fp32 or fp64 array of their shape; bf16 needs as many numbers of scratch memory."""
+    if raw.dtype != RAW_DTYPES["BF16"]:
+        np.copyto(into, raw, casting="same_kind")
+        return
+    if raw.strides[0] < raw.strides[1]:  # in the order of memory, which is faster
+        raw, into = raw.T, into.T
+    wide = scratch[: raw.size].reshape(raw.shape)
+    np.copyto(wide, raw)
+    np.left_shift(wide, 16, out=wide)
+    np.copyto(into, wide.view(np.float32))
+
+
+def count_nonfinite(raw: "NDArray[Any]") -> int:
+    """How many raw weights are NaN or infinite."""
+    if raw.dtype == RAW_DTYPES["BF16"]:
+        return int(((raw & _BF16_EXPONENT) == _BF16_EXPONENT).sum())
+    return int((~np.isfinite(raw)).sum())

@@ -11,16 +11,15 @@ rounding, or an fp64 SVD decides.
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from .checkpoint import TensorRef
 from .choices import Solver
 from .eigenvalues import symmetric_eigenvalues
-from .memory import TORCH_DTYPES, TensorReader, count_nonfinite
+from .memory import RAW_DTYPES, TensorReader, count_nonfinite, decode
 from .spectrum import (
     CONDITION_LIMIT,
     NonFiniteError,
@@ -92,7 +91,7 @@ class WholeMatrix:
             NonFiniteError: the matrix holds NaN or infinite values.
         """
         if self._ref.dtype == "F64":
-            self._exponent = scale_exponent(max(float(raw.abs().max()) for raw in self._raw_blocks()))
+            self._exponent = scale_exponent(max(float(np.abs(raw).max()) for raw in self._raw_blocks()))
         found = self._solve(solver)
         return Spectrum(np.ldexp(found.sigma, self._exponent), found.solver) if self._exponent else found
 
@@ -107,17 +106,17 @@ class WholeMatrix:
             return Spectrum(self._sigma_by_qr(), "svd64")
         matrix = np.empty((self._long, self._short), dtype=np.float32 if solver == "svd32" else np.float64)
         first = 0
-        for block in self._blocks(torch.float32 if solver == "svd32" and not self._exponent else torch.float64):
+        for block in self._blocks(np.float32 if solver == "svd32" and not self._exponent else np.float64):
             matrix[first : first + len(block)] = block
             first += len(block)
         return Spectrum(singular_values(matrix, solver).sigma, solver)
 
     # blocks --------------------------------------------------------------------------------------
 
-    def _raw_blocks(self) -> Iterator[torch.Tensor]:
-        """(block, short) in the tensor's dtype. A tall matrix is read block by block, a wide one whole."""
+    def _raw_blocks(self) -> "Iterator[NDArray[Any]]":
+        """(block, short), raw. A tall matrix is read block by block, a wide one whole."""
         step = max(1, _BLOCK_BYTES // (8 * self._short))
-        row_bytes = self._ref.shape[1] * TORCH_DTYPES[self._ref.dtype].itemsize
+        row_bytes = self._ref.shape[1] * RAW_DTYPES[self._ref.dtype].itemsize
         if self._tall:
             (piece,) = self._reader.reserve([min(step, self._long) * row_bytes])
             for first in range(0, self._long, step):
@@ -125,40 +124,43 @@ class WholeMatrix:
                 yield self._reader.read(self._ref, piece[: rows * row_bytes], first, rows)
         else:
             (piece,) = self._reader.reserve([self._ref.nbytes])
-            yield from self._reader.read(self._ref, piece).T.split(step)
+            whole = self._reader.read(self._ref, piece).T
+            yield from (whole[first : first + step] for first in range(0, len(whole), step))
 
-    def _blocks(self, dtype: torch.dtype = torch.float64) -> Iterator["Array"]:
+    def _blocks(self, dtype: "type[np.floating[Any]]" = np.float64) -> Iterator["Array"]:
         """The blocks as fp64 (or fp32) ÷ 2^exponent, in memory that the next block overwrites."""
-        memory: torch.Tensor | None = None
+        memory, scratch = np.empty(0, dtype), np.empty(0, np.uint32)
         for raw in self._raw_blocks():
-            if memory is None:
-                memory = torch.empty(raw.numel(), dtype=dtype)
-            flat = memory[: raw.numel()]
-            block = flat.view(raw.shape) if self._tall else flat.view(raw.shape[::-1]).T
-            # the pool's threads decode: torch's own would spin on and slow the BLAS down afterwards
+            if not memory.size:  # the first block is the largest
+                memory = np.empty(raw.size, dtype)
+                scratch = np.empty(raw.size if raw.dtype == RAW_DTYPES["BF16"] else 0, np.uint32)
+            flat = memory[: raw.size]
+            block = flat.reshape(raw.shape) if self._tall else flat.reshape(raw.shape[::-1]).T
             step = -(-len(raw) // self._threads)
-            list(self._pool.map(torch.Tensor.copy_, block.split(step), raw.split(step)))
-            array = block.numpy()
+            starts = range(0, len(raw), step)
+            rows = [slice(first, first + step) for first in starts]
+            spare = [scratch[first * raw.shape[1] :] for first in starts]
+            list(self._pool.map(decode, [raw[part] for part in rows], [block[part] for part in rows], spare))
             if self._exponent:
-                np.ldexp(array, -self._exponent, out=array)
-            yield array
+                np.ldexp(block, -self._exponent, out=block)
+            yield block
 
     # gram64 --------------------------------------------------------------------------------------
 
     def _sigma_by_gram(self) -> "Array | None":
         """From the eigenvalues of Σ blockᵀ block, (short, short), refined where needed; None when that cannot be."""
-        wall, busy = time.perf_counter(), time.process_time()
-        gram = self._gram()
+        gram, used = self._gram()
         if not np.isfinite(gram.diagonal()).all():
             raise NonFiniteError
-        used = (time.process_time() - busy) / (time.perf_counter() - wall)
         threads = self._threads if used > _FREE_SHARE * self._threads else 1
         with self._blas.limit(limits=threads, user_api="blas"):
             sigma = sigma_of_eigenvalues(symmetric_eigenvalues(gram))
-            return sigma if is_accurate(sigma) else self._refine(gram, sigma)
+            return sigma if is_accurate(sigma) else self._refine(gram, sigma, threads)
 
-    def _gram(self) -> "Array":
-        """Tiles of one triangle, side by side in the pool with one BLAS thread each, then mirrored."""
+    def _gram(self) -> "tuple[Array, float]":
+        """Tiles of one triangle, side by side in the pool with one BLAS thread each, then mirrored; and how many
+        processors the products got."""
+        wall = busy = 0.0
         gram = np.zeros((self._short, self._short))
         edges = range(0, self._short, _TILE)
         tiles = [(slice(i, i + _TILE), slice(j, j + _TILE)) for i in edges for j in edges if j >= i]
@@ -169,18 +171,20 @@ class WholeMatrix:
                     gram[tile] += block[:, tile[0]].T @ block[:, tile[1]]
 
             with self._blas.limit(limits=1, user_api="blas"):
+                began, spent = time.perf_counter(), time.process_time()
                 list(self._pool.map(add, tiles))
+                wall, busy = wall + time.perf_counter() - began, busy + time.process_time() - spent
         for rows, columns in tiles:
             gram[columns, rows] = gram[rows, columns].T
-        return gram
+        return gram, busy / wall
 
-    def _refine(self, gram: "Array", sigma: "Array") -> "Array | None":
+    def _refine(self, gram: "Array", sigma: "Array", threads: int) -> "Array | None":
         """`sigma` with its small end worked out from the matrix itself, or None when the result cannot be trusted."""
         first = sigma[0]
         size = int((sigma < _SUBSPACE_MARGIN * first / CONDITION_LIMIT).sum())
         if first > _REFINE_LIMIT * sigma[-1] or size > len(sigma) // 4:
             return None
-        basis = _small_subspace(gram, size)
+        basis = _small_subspace(gram, size, threads)
         if basis is None:
             return None
         triangle = np.empty((0, size))
@@ -206,15 +210,17 @@ class WholeMatrix:
         return singular_values(triangle, "svd64").sigma
 
 
-def _small_subspace(gram: "Array", size: int) -> "Array | None":
+def _small_subspace(gram: "Array", size: int, threads: int) -> "Array | None":
     """An orthonormal basis, (s, size), of the eigenvectors of the smallest eigenvalues of (s, s); None when `gram` is
     not positive definite to rounding. Block inverse iteration from a fixed random start."""
-    factor, status = torch.linalg.cholesky_ex(torch.from_numpy(gram))
-    if int(status):
-        return None
-    start = torch.randn(len(gram), size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    basis = torch.linalg.qr(start).Q
-    for _ in range(_ITERATIONS):
-        basis = torch.linalg.qr(torch.cholesky_solve(basis, factor)).Q
-    found: Array = basis.numpy()
-    return found
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve  # a BLAS of its own, and only needed here
+
+    with threadpool_limits(threads, user_api="blas"):
+        try:
+            factor = cho_factor(gram, lower=True, check_finite=False)
+        except LinAlgError:
+            return None
+        basis: Array = np.linalg.qr(np.random.default_rng(0).standard_normal((len(gram), size))).Q
+        for _ in range(_ITERATIONS):
+            basis = np.linalg.qr(cho_solve(factor, basis, check_finite=False)).Q
+    return basis

@@ -136,7 +136,7 @@ def _open(request: dict[str, Any]) -> tuple[Store, Any]:
     if model.key != request["key"]:
         raise WorkerError(f"{model.name} has changed since it was opened.", "Quit and open the model again.")
     store = Store(model, request["solver"], cache_dir)
-    from .compute import Computer  # torch, about a second
+    from .compute import Computer  # torch, with an accelerator
 
     return store, Computer(model, request["solver"], request["device"])
 

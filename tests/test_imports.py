@@ -30,7 +30,7 @@ def has_loaded_torch(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("module", ["svdtui.tui.cli", "svdtui.tui.app", "svdtui.engine"])
-def test_torch_is_left_to_the_worker(module: str) -> None:
+def test_torch_is_left_to_the_worker_and_its_device(module: str) -> None:
     assert "torch" not in modules_after(module)
 
 
@@ -49,13 +49,17 @@ def test_the_engine_does_not_bring_the_screen() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what a process has mapped")
-def test_the_screen_runs_without_torch_while_its_worker_has_it(svdtui: list[str], tmp_path: Path) -> None:
-    def worker_has_torch(terminal: Terminal) -> bool:
-        return any(has_loaded_torch(process) for process in terminal.processes() if process.pid != terminal.pid)
-
+def test_no_process_needs_torch_to_compute_on_the_cpu(svdtui: list[str], tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path / "tiny").folder
-    with Terminal([*svdtui, model, "--at", "0.0.q"]) as terminal:
-        terminal.wait_for(worker_has_torch, timeout=60)
-        terminal.wait_quiet(1)
-        assert terminal.exit_code is None
-        assert not has_loaded_torch(psutil.Process(terminal.pid))
+    with Terminal([*svdtui, model, "--at", "0.0.q", "--device", "cpu"]) as terminal:
+        terminal.wait_for("effective rank")
+        terminal.wait_for("2/2")
+        processes = terminal.processes()
+        assert len(processes) == 2
+        assert not any(has_loaded_torch(process) for process in processes)
+
+
+def test_a_device_that_only_torch_can_name_is_asked_for(tmp_path: Path) -> None:
+    code = "import sys; from svdtui.engine.device import choose_device; choose_device('cuda')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or "DeviceError: PyTorch sees no CUDA device." in done.stderr
