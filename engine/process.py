@@ -29,22 +29,27 @@ class WorkerProcess:
         self._process = process
 
     @classmethod
-    async def start(cls, request: dict[str, Any]) -> Self:
-        """Start a worker and tell it what to open."""
+    async def start(cls, *, network: bool = False) -> Self:
+        """Start a worker, which imports what it needs while it waits to be told what to open.
+
+        `network` has it import the Hub's libraries too.
+
+        Raises:
+            OSError: there is no process, memory or file descriptor left.
+        """
         with _open_log() as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "svdtui.engine.worker",
+                *(["--network"] if network else []),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
                 limit=_LINE_LIMIT,
             )
-        worker = cls(process)
-        worker.send(request)
-        return worker
+        return cls(process)
 
     @property
     def pid(self) -> int:

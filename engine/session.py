@@ -38,6 +38,7 @@ class Session:
     """The results of one model: cached, running, waiting or absent. Belongs to one event loop.
 
     `on_event` is called on that loop's thread, never from inside `want` or `again` for a job's computation itself.
+    `spare` is a worker that has been started already and not been told anything; from now on it is the session's.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Session:
         cache_dir: Path | None = None,
         prefetch: bool = True,
         offline: bool = False,
+        spare: WorkerProcess | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.model = model
@@ -76,6 +78,7 @@ class Session:
         self._asked_for: set[Job] = set()
         self._too_large: set[Job] = set()
         self._since = 0.0
+        self._spare = spare
         self._worker: WorkerProcess | None = None
         self._ready = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -342,13 +345,15 @@ class Session:
             "cache_dir": str(self.store.root),
             "offline": self._offline,
         }
+        spare, self._spare = self._spare, None
         try:
-            worker = self._worker = await WorkerProcess.start(request)
+            worker = self._worker = spare or await WorkerProcess.start()
         except OSError as error:  # no process, memory or file descriptor left
             message = f"The compute process cannot be started: {error.strerror or error}."
             self._fail(None, Failure("Worker failed", message, "Close other programs, then press r."))
             return
         self._ready = False
+        worker.send(request)
         if self._stopped:
             self._kill()
         async for event in worker.events():

@@ -1,5 +1,6 @@
-"""The compute process: `python -m svdtui.engine.worker`, driven by JSON lines on stdin and stdout.
+"""The compute process: `python -m svdtui.engine.worker [--network]`, driven by JSON lines on stdin and stdout.
 
+While it waits for the first line it imports what it needs; with `--network` the Hub's libraries too.
 The first line opens a model: `{"location", "key", "solver", "device", "cache_dir", "offline"}`. Each further line is a
 job: `{"job": "12.heads", "most_remote": 200000000}` (one that would read more than that over a network is not begun;
 null for no limit), or the end of one: `{"cancel": "12.heads"}`. Answers, one per line:
@@ -108,6 +109,7 @@ def main() -> None:
     channel = _Channel()
     requests = _Requests()
     try:
+        _import_early(network="--network" in sys.argv[1:])
         store, computer = _open(requests.next())
     except EngineError as error:
         channel.send_error(None, error)
@@ -127,6 +129,18 @@ def main() -> None:
             channel.send_error(name, error)
         except Exception as error:
             channel.send_error(name, _unexpected(name, error))
+
+
+def _import_early(*, network: bool) -> None:
+    from . import compute  # noqa: F401
+
+    if network:
+        from huggingface_hub import HfApi, get_session
+
+        from . import hub_opening  # noqa: F401
+
+        get_session()
+        HfApi()
 
 
 def _open(request: dict[str, Any]) -> tuple[Store, Any]:

@@ -20,6 +20,7 @@ from textual.types import AnimationLevel
 from svdtui.engine.address import Address
 from svdtui.engine.errors import AddressError, EngineError
 from svdtui.engine.model import Model
+from svdtui.engine.process import WorkerProcess
 from svdtui.engine.text import printable
 
 from .keys import KEYS, bindings
@@ -63,6 +64,7 @@ class SvdtuiApp(App[int]):
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.animation_level: AnimationLevel = "none"
         self.session: Session | None = None
+        self._spare: asyncio.Task[WorkerProcess] | None = None
         self.failure: EngineError | None = None
         """Why there was nothing to explore."""
         self._session_options = (solver, device, cache_dir, prefetch, offline)
@@ -118,6 +120,7 @@ class SvdtuiApp(App[int]):
         loop = asyncio.get_running_loop()
         for number in ENDING_SIGNALS:
             loop.add_signal_handler(number, self._leave, 128 + number)
+        self._spare = loop.create_task(WorkerProcess.start(network=self._opener is not None))
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._watch_size(self.size)
         if self.explorer is not None:
@@ -157,12 +160,21 @@ class SvdtuiApp(App[int]):
             cache_dir=cache_dir,
             prefetch=prefetch,
             offline=offline,
+            spare=await self._take_spare(),
             on_event=explorer.report,
         )
         await self.session.start()
         explorer.begin(self.session)
         if explorer.model.notice:  # in full, once: the status line may have no room for it
             self.notify(printable(explorer.model.notice), severity="warning", timeout=8, markup=False)
+
+    async def _take_spare(self) -> WorkerProcess | None:
+        """The worker that was started while the model was opened; None when that was not possible."""
+        task, self._spare = self._spare, None
+        if task is not None:
+            with suppress(OSError):  # the session tries again, and says why it cannot
+                return await task
+        return None
 
     def _leave(self, return_code: int) -> None:
         if self._opener is not None:
@@ -175,6 +187,9 @@ class SvdtuiApp(App[int]):
         """Remember the place, and see the compute process end."""
         if self.explorer is not None:
             self._places.remember(self.explorer.model.home, str(self.explorer.address))
+        if spare := await self._take_spare():
+            spare.kill()
+            await spare.ended()
         if self.session is not None:
             await self.session.close()
 
