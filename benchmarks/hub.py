@@ -191,7 +191,7 @@ def _start_rows(hub: HubProcess, folder: Path, starts: int) -> Iterator[Row]:
         most = 1.15 * limit + 0.5
         detail = (
             f"median of starts with empty caches; {spread(taken[speed])}; {megabytes(LAYER_BYTES)} take at least "
-            f"{seconds(limit)}, and the same start from disk {seconds(median(taken['disk']))}: torch is imported first"
+            f"{seconds(limit)}, and the same start from disk {seconds(median(taken['disk']))}"
         )
         yield Row(
             f"first spectrum on screen, Hub at {speed}",

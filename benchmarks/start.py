@@ -44,7 +44,7 @@ def start_rows(folder: Path, starts: int) -> Iterator[Row]:
     frames = [each.first_frame for each in (*cached, *fresh)]
     yield _row("first frame", 0.5, frames, "from exec to header and tree in a 160 × 45 pty")
     yield _row("cached spectrum on screen", 0.8, [each.spectrum for each in cached], "curve and figures of head 0.0")
-    detail = "with an empty result cache: torch imported, a layer read and solved"
+    detail = "with an empty result cache: a layer read and solved"
     yield _row("first fresh spectrum on screen", 3, [each.spectrum for each in fresh], detail)
     first_bytes = [each.first_byte for each in (*cached, *fresh)]
     detail = f"importing `svdtui.tui.app` in a new Python takes {seconds(median(imports))} (median of {starts})"

@@ -52,11 +52,9 @@ class Cpu:
     def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
         """The spectra of every slice of `tensors`, which `done` counts one by one, from any thread.
 
-        The slices of one tensor are solved while the next is read: from a disk the smallest first, over a network as
-        they come in.
+        Slices are solved while others are read: small tensors first, and those last whose slices need all of them.
         """
-        pieces = reader.reserve([tensor.ref.nbytes for tensor in tensors])
-        futures: dict[str, list[Future[Solved]]] = {}
+        futures: dict[str, dict[int, Future[Solved]]] = {tensor.matrix: {} for tensor in tensors}
         lock = threading.Lock()
 
         def solve(weights: "NDArray[Any]") -> Solved:
@@ -67,15 +65,17 @@ class Cpu:
 
         with self._blas.limit(limits=1, user_api="blas"):
             try:
-                pairs = sorted(zip(tensors, pieces, strict=True), key=lambda pair: pair[0].ref.nbytes)
-                refs = [tensor.ref for tensor, _ in pairs]
-                for number, weights in reader.read_all(refs, [piece for _, piece in pairs]):
-                    tensor = pairs[number][0]
-                    slices = np.split(weights, tensor.count, 0 if tensor.side == "rows" else 1)
-                    futures[tensor.matrix] = [self._pool.submit(solve, each) for each in slices]
-                solved = {matrix: [future.result() for future in row] for matrix, row in futures.items()}
+                ordered = sorted(tensors, key=lambda tensor: (tensor.side == "columns", tensor.ref.nbytes))
+                memory = reader.reserve([tensor.ref.nbytes for tensor in ordered])
+                for tensor, first, slices in reader.read_slices(ordered, memory):
+                    for number, each in enumerate(slices, first):
+                        futures[tensor.matrix][number] = self._pool.submit(solve, each)
+                solved = {
+                    tensor.matrix: [futures[tensor.matrix][number].result() for number in range(tensor.count)]
+                    for tensor in tensors
+                }
             finally:  # the threads must be done with the buffer and the BLAS limit
-                for future in (future for row in futures.values() for future in row):
+                for future in (future for row in futures.values() for future in row.values()):
                     if not future.cancel():
                         future.exception()
         return {

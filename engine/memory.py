@@ -14,6 +14,7 @@ import numpy as np
 from .atomic import write_all
 from .checkpoint import TensorRef
 from .errors import ReadError
+from .model import SlicedTensor
 from .source import Advance, Piece, Source
 
 if TYPE_CHECKING:
@@ -79,6 +80,27 @@ class TensorReader:
         for number in self._source.read_pieces(pieces, self.advance):
             ref = refs[number]
             yield number, into[number].view(RAW_DTYPES[ref.dtype]).reshape(ref.shape)
+
+    def read_slices(
+        self, tensors: Sequence[SlicedTensor], into: "Sequence[NDArray[np.uint8]]"
+    ) -> "Iterator[tuple[SlicedTensor, int, list[NDArray[Any]]]]":
+        """Slices of tensors, (rows, cols), raw, with the number of the first, as soon as they are there.
+
+        From a disk a tensor comes whole; over a network a slice of rows need not wait for the rest of its tensor.
+        """
+        stretches: list[tuple[SlicedTensor, int, int]] = []
+        pieces = []
+        for tensor, memory in zip(tensors, into, strict=True):
+            alone = tensor.side == "rows" and not self._source.is_here(tensor.ref.file)
+            step = len(memory) // tensor.count if alone else len(memory)
+            for number, start in enumerate(range(0, len(memory), step)):
+                stretches.append((tensor, number, 1 if alone else tensor.count))
+                pieces.append(Piece(tensor.ref.file, tensor.ref.start + start, memory[start : start + step].data))
+        for place in self._source.read_pieces(pieces, self.advance):
+            tensor, number, count = stretches[place]
+            raw = np.frombuffer(pieces[place].buffer, RAW_DTYPES[tensor.ref.dtype])
+            axis = 0 if tensor.side == "rows" else 1
+            yield tensor, number, np.split(raw.reshape(-1, tensor.ref.shape[1]), count, axis)
 
     @contextmanager
     def at_hand(self, ref: TensorRef) -> Iterator[None]:

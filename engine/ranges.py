@@ -92,18 +92,19 @@ class RangeReader:
         transfer = Transfer(pieces)
         try:
             for number in range(min(CONNECTIONS, len(transfer.parts))):
-                threading.Thread(target=self._work, args=(transfer,), name=f"range-{number}", daemon=True).start()
+                threading.Thread(
+                    target=self._work, args=(transfer, number), name=f"range-{number}", daemon=True
+                ).start()
             yield from transfer.results(advance, watch)
         finally:
             transfer.stop()
 
-    def _work(self, transfer: Transfer) -> None:
-        """One connection's thread."""
+    def _work(self, transfer: Transfer, number: int) -> None:
+        """One connection's thread; where the first is fast enough, the others are not needed."""
         try:
             with silent_library:
-                while (part := transfer.next_part()) is not None:
+                while (number == 0 or transfer.has_room()) and (part := transfer.next_part()) is not None:
                     self._fetch(part, transfer)
-                    transfer.finish(part)
         except StoppedError:
             pass
         except Exception as error:

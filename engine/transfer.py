@@ -18,6 +18,12 @@ GAP = 64 * 2**10
 TICK = 0.05
 """Seconds between two looks at whether the reading is still wanted."""
 
+_FAST = 300e6
+"""Bytes per second of one connection from which more of them cost more processor time than they gain."""
+
+_JUDGED_AFTER = 0.02
+"""Seconds after which the speed of a transfer is judged."""
+
 _QUIET = 2.0
 """Seconds without a byte after which that is said."""
 
@@ -43,7 +49,10 @@ class Part:
 
 
 def plan(pieces: Sequence[Piece], part: int = PART, gap: int = GAP) -> list[Part]:
-    """Divide pieces into requests: ranges that are neighbours are merged, and long runs cut into equal parts."""
+    """Divide pieces into requests: ranges that are neighbours are merged, and long runs cut into equal parts.
+
+    The parts are in the order of the first piece that each is for.
+    """
     runs: list[list[Any]] = []  # file, start, stop
     for piece in sorted(pieces, key=lambda p: (p.file, p.start)):
         if not len(piece.buffer):
@@ -65,7 +74,7 @@ def plan(pieces: Sequence[Piece], part: int = PART, gap: int = GAP) -> list[Part
             ]
             if targets:
                 parts.append(Part(file, first, last, targets))
-    return parts
+    return sorted(parts, key=lambda part: min(target.piece for target in part.targets))
 
 
 class StoppedError(Exception):
@@ -86,7 +95,8 @@ class Transfer:
         self._news = threading.Condition()
         self._stop = threading.Event()
         self._arrived = 0
-        self._last_byte = time.monotonic()
+        self._total = 0
+        self._since = self._last_byte = time.monotonic()
         self._waiting: dict[int, str] = {}
         self._error: Exception | None = None
 
@@ -96,6 +106,16 @@ class Transfer:
         """A part that nobody has begun."""
         with self._news:
             return self.parts.popleft() if self.parts and not self._stop.is_set() else None
+
+    def has_room(self) -> bool:
+        """Whether another connection would help; waits while that is not known, or while there is no need of one."""
+        while self.parts:
+            seconds = time.monotonic() - self._since
+            if seconds >= _JUDGED_AFTER and self._total < _FAST * seconds:
+                return True
+            if self._stop.wait(_JUDGED_AFTER):
+                raise StoppedError
+        return False
 
     def put(self, part: Part, done: int, chunk: bytes) -> None:
         """Copy what has come in of a part behind its first `done` bytes to where it belongs."""
@@ -108,17 +128,13 @@ class Transfer:
                 if low < high:
                     target.memory[low - target.start : high - target.start] = chunk[low - done : high - done]
                     self._arrived += high - low
+                    self._left[target.piece] -= high - low
+                    if not self._left[target.piece]:
+                        self._complete.append(target.piece)
+                        self._news.notify()
+            self._total += len(chunk)
             self._last_byte = time.monotonic()
             self._waiting.pop(threading.get_ident(), None)
-
-    def finish(self, part: Part) -> None:
-        """All bytes of a part are where they belong."""
-        with self._news:
-            for target in part.targets:
-                self._left[target.piece] -= target.stop - target.start
-                if not self._left[target.piece]:
-                    self._complete.append(target.piece)
-            self._news.notify()
 
     def wait(self, seconds: float, why: str) -> None:
         """Let time pass before the next try, saying why."""

@@ -19,7 +19,7 @@ from svdtui.engine import NetworkError
 from svdtui.engine.hub_errors import HubAccess
 from svdtui.engine.ranges import RangeReader, RemoteFile
 from svdtui.engine.source import Piece, no_watch
-from svdtui.engine.transfer import GAP, PART, plan
+from svdtui.engine.transfer import GAP, PART, Transfer, plan
 from tests import hub_faults as faults
 from tests.hub_reader import reading
 from tests.hub_server import HubServer
@@ -85,6 +85,49 @@ def test_parts_of_a_long_run_are_equally_long() -> None:
     assert len(lengths) == 3
     assert sum(lengths) == len(piece.buffer)
     assert max(lengths) - min(lengths) <= 2
+
+
+# ---- how they come together -----------------------------------------------------------------------------------
+
+
+def test_a_piece_is_complete_with_its_last_byte_not_with_its_request() -> None:
+    first, second = pieces = [Piece("a", start, memoryview(bytearray(100))) for start in (0, 100)]
+    transfer = Transfer(pieces)
+    part = transfer.next_part()
+    assert part
+    assert part.stop - part.start == 200
+    results = transfer.results(lambda count: None, no_watch)
+    transfer.put(part, 0, b"x" * 120)
+    assert next(results) == 0
+    assert bytes(first.buffer) == b"x" * 100
+    transfer.put(part, 120, b"y" * 80)
+    assert next(results) == 1
+    assert bytes(second.buffer) == b"x" * 20 + b"y" * 80
+
+
+def test_what_is_wanted_first_is_asked_for_first() -> None:
+    pieces = [Piece("a", start, memoryview(bytearray(PART))) for start in (2 * PART, 0, PART)]
+    assert [part.start for part in plan(pieces)] == [2 * PART, 0, PART]
+
+
+def test_another_connection_helps_where_little_comes_in() -> None:
+    assert Transfer([Piece("a", 0, memoryview(bytearray(2 * PART)))]).has_room()
+
+
+def test_another_connection_is_not_needed_where_much_comes_in() -> None:
+    transfer = Transfer([Piece("a", 0, memoryview(bytearray(16 * PART)))])
+    answers: list[bool] = []
+    other = threading.Thread(target=lambda: answers.append(transfer.has_room()))
+    for _ in range(15):
+        part = transfer.next_part()
+        assert part
+        transfer.put(part, 0, bytes(PART))  # all 120 MB: enough for 0.4 s
+    other.start()
+    time.sleep(0.1)
+    assert other.is_alive()  # it waits whether it is needed after all
+    assert transfer.next_part()
+    other.join()
+    assert answers == [False]  # nothing is left to do
 
 
 # ---- what is asked of the Hub ---------------------------------------------------------------------------------
