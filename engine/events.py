@@ -75,4 +75,23 @@ class HeaderRead:
     file: str
 
 
-Event = StateChanged | Progressed | Noticed | DeviceKnown | HeaderRead
+@dataclass(frozen=True, slots=True)
+class FiguresRead:
+    """The figures of results on disk have been read."""
+
+    jobs: frozenset[Job]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanMoved:
+    """A scan has begun, or has come further."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanEnded:
+    """A scan is over; how, as a sentence."""
+
+    message: str
+
+
+Event = StateChanged | Progressed | Noticed | DeviceKnown | HeaderRead | FiguresRead | ScanMoved | ScanEnded

@@ -23,14 +23,14 @@ _ENDING_SECONDS = 2
 
 
 class WorkerProcess:
-    """`python -m svdtui.engine.worker` in a session of its own, its stderr in the log."""
+    """`python -m svdtui.engine.worker`, or another module that talks as it does; in a session of its own."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
-    async def start(cls, *, network: bool = False) -> Self:
-        """Start a worker, which imports what it needs while it waits to be told what to open.
+    async def start(cls, module: str = "worker", *, network: bool = False) -> Self:
+        """Start a worker, which imports what it needs while it waits to be told what to open; its stderr is the log.
 
         `network` has it import the Hub's libraries too.
 
@@ -41,7 +41,7 @@ class WorkerProcess:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "svdtui.engine.worker",
+                f"svdtui.engine.{module}",
                 *(["--network"] if network else []),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

@@ -1,25 +1,42 @@
 """Who computes what, when: the queue in front of the worker, on the screen's event loop.
 
-What the user looks at comes first, then the layers next to it. A request that is no longer wanted leaves the queue; a
-running one that is long and no longer wanted is cancelled by ending the worker. When the worker dies of itself, its
-job is tried once more in a new one; failing twice, it stays failed until the user asks again.
+What the user looks at comes first, then the layers next to it, then what a scan has left. A request that is no longer
+wanted leaves the queue; a running one that is long and no longer wanted is cancelled by ending the worker. When the
+worker dies of itself, its job is tried once more in a new one; failing twice, it stays failed until the user asks
+again. A scan with several workers, devices or machines is led by a process of its own (`relay`), beside the worker.
 """
 
 import asyncio
 import base64
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .address import Address
-from .choices import Solver
+from .choices import DEFAULT_K, Solver
 from .errors import CheckpointError, NetworkError, OfflineError
-from .events import DeviceKnown, Event, Failure, HeaderRead, Noticed, Progress, Progressed, State, StateChanged
+from .events import (
+    DeviceKnown,
+    Event,
+    Failure,
+    FiguresRead,
+    HeaderRead,
+    Noticed,
+    Progress,
+    Progressed,
+    ScanEnded,
+    ScanMoved,
+    State,
+    StateChanged,
+)
+from .hand import Hand
 from .model import HEADS, Job, MatrixInfo, Model
 from .process import WorkerProcess, log_path
-from .results import JobResult
+from .results import JobResult, Tables
+from .scanning import Scan, ScanProgress, jobs_of_scan
+from .shelf import Shelf
 from .store import Store
+from .text import plural
 
 _PATIENCE = 1.0
 """Seconds that a running job may go on after it is no longer wanted, while a wanted one waits."""
@@ -39,6 +56,8 @@ class Session:
 
     `on_event` is called on that loop's thread, never from inside `want` or `again` for a job's computation itself.
     `spare` is a worker that has been started already and not been told anything; from now on it is the session's.
+    `workers` (on CPUs) and `dask` (a scheduler's address) are who does a scan; without them the worker does it, or a
+    worker for each of several devices.
     """
 
     def __init__(
@@ -50,6 +69,9 @@ class Session:
         cache_dir: Path | None = None,
         prefetch: bool = True,
         offline: bool = False,
+        k: int = DEFAULT_K,
+        workers: int | None = None,
+        dask: str | None = None,
         spare: WorkerProcess | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
@@ -59,31 +81,30 @@ class Session:
         self.device = ""
         self.progress: Progress | None = None
         self.notice = ""
-        self._wanted_device = device
         self._prefetch = prefetch
-        self._offline = offline
         self._on_event = on_event
-        self._results: dict[Job, JobResult] = {}
-        self._on_disk: set[Job] = set()
-        self._flaws: dict[Job, frozenset[tuple[str, int]]] = {}
+        self._shelf = Shelf(self.store, k)
         self._failures: dict[Job, Failure] = {}
         self._deaths: dict[Job, int] = {}
         self._focus: tuple[Job, ...] = ()
         self._demanded: list[Job] = []
         self._guessed: list[Job] = []
-        self._running: Job | None = None
-        self._stopping: Job | None = None
-        self._grace: asyncio.TimerHandle | None = None
+        self._scan: Scan | None = None
         self._cancelled: set[Job] = set()
         self._asked_for: set[Job] = set()
         self._too_large: set[Job] = set()
-        self._since = 0.0
-        self._spare = spare
-        self._worker: WorkerProcess | None = None
-        self._ready = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        request = {
+            "location": model.location,
+            "key": model.key,
+            "solver": solver,
+            "device": device,
+            "cache_dir": str(self.store.root),
+            "offline": offline,
+        }
+        self._worker = Hand("worker", request, spare)
+        self._relay = Hand("relay", {**request, "workers": workers, "dask": dask})
+        self._uses_relay = dask is not None or (workers or 1) > 1
         self._stopped = False
-        self._starts_failed = 0
         self._broken: Failure | None = None
         self._obituary = ""
         self._checking: asyncio.Task[None] | None = None
@@ -94,21 +115,22 @@ class Session:
 
     async def start(self) -> None:
         """Look at what is on disk and warm the worker up in the background."""
-        self._on_disk = {job for job in self.store.present() if self._is_ours(job)}
-        self._spawn(self._run_worker())
-        self._checking = asyncio.get_running_loop().create_task(self._check_disk())
+        self._shelf.look(self._is_ours)
+        self._spawn(self._worker)
+        self._checking = asyncio.get_running_loop().create_task(self._shelf.read(self._is_running, self._read))
 
     def stop(self) -> None:
         """End the worker at once, whatever it does."""
         self._stopped = True
-        self._kill()
+        for hand in self._hands:
+            hand.kill()
         if self._checking:
             self._checking.cancel()
 
     async def close(self) -> None:
         """`stop`, and wait until the worker is gone."""
         self.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(hand.task for hand in self._hands if hand.task), return_exceptions=True)
         if self._checking:
             await asyncio.wait([self._checking])
 
@@ -134,19 +156,49 @@ class Session:
             self._changed(job)
         self._pump()
 
+    def to_scan(self, *, whole: bool = False) -> tuple[Job, ...]:
+        """What a scan would compute: the heads of all layers that have no result, and with `whole` all matrices."""
+        return tuple(job for job in jobs_of_scan(self.model, whole=whole) if not self._shelf.has(job))
+
+    def scan(self, *, whole: bool = False) -> int:
+        """Compute all that is missing, while the user goes on; how many jobs that is. What failed is tried again."""
+        jobs = self.to_scan(whole=whole)
+        self._scan = Scan(self.model, jobs) if jobs else None
+        self._cancelled.difference_update(jobs)
+        self._too_large.difference_update(jobs)
+        self._asked_for.update(jobs)
+        self._relay.starts_failed = 0
+        self._new_start()
+        for job in jobs:
+            self._failures.pop(job, None)
+            if self._is_running(job) and self._scan:
+                self._scan.taken(job)
+            self._changed(job)
+        if jobs:
+            self._on_event(ScanMoved())
+        self._pump()
+        return len(jobs)
+
+    @property
+    def scan_progress(self) -> ScanProgress | None:
+        """How far the scan is; None when there is none."""
+        return self._scan.progress if self._scan else None
+
     def cancel(self) -> Job | None:
-        """Stop what is running, and whatever waits. The job that was stopped; None when nothing ran.
+        """Stop what is running, and whatever waits, also a scan. The job that was stopped; None when nothing ran.
 
         What the user looks at and what ran is held from now on, until the user asks for it again.
         """
-        job = self._running
-        dropped = {*self._demanded, *self._guessed}
+        job = self.running
+        scan, self._scan = self._scan, None
+        dropped = {*self._demanded, *self._guessed, *(scan.waiting if scan else ()), *self._relay.running}
         self._cancelled.update(self._demanded)
         self._demanded, self._guessed = [], []
         if job is not None:
             self._cancelled.add(job)
         self._asked_for -= self._cancelled
-        if job is not None:
+        self._relay.kill()
+        if job is not None and job in self._worker.running:
             self._drop(job)
         for each in sorted(dropped, key=str):
             self._changed(each)
@@ -173,48 +225,51 @@ class Session:
             self._asked_for.add(job)
             self._cancelled.discard(job)
             self._too_large.discard(job)
-            if job != self._running:
-                self._results.pop(job, None)
-                self._flaws.pop(job, None)
+            if not self._is_running(job):
+                self._shelf.drop(job)
                 self._failures.pop(job, None)
                 self._deaths.pop(job, None)
-                self._on_disk.discard(job)
                 self.store.forget(job)
                 self._changed(job)
-        self._starts_failed, self._broken, self.notice = 0, None, ""
+        self._new_start()
         self.want(address)
+
+    def _new_start(self) -> None:
+        """The user asks for something: what went wrong before may go well now."""
+        self._worker.starts_failed, self._broken, self.notice = 0, None, ""
 
     def state(self, job: Job) -> State:
         """Where a job stands."""
-        if job == self._running:
+        if self._is_running(job):
             return State.RUNNING
-        if job in self._results or job in self._on_disk:
+        if self._shelf.has(job):
             return State.CACHED
         if job in self._failures:
             return State.FAILED
-        return State.WAITING if job in self._demanded or job in self._guessed else State.ABSENT
+        is_waiting = job in self._demanded or job in self._guessed or (self._scan and job in self._scan.waiting)
+        return State.WAITING if is_waiting else State.ABSENT
 
     def result(self, job: Job) -> JobResult | None:
         """A job's result from memory or disk. A file that turns out to be unusable makes the job absent again."""
-        if job in self._results:
-            return self._results[job]
-        if job not in self._on_disk or job == self._running:
+        if self._is_running(job):
             return None
-        found = self.store.load(job)
-        if found is None:
-            self._on_disk.discard(job)
+        there = self._shelf.has(job)
+        found = self._shelf.result(job)
+        if there and found is None:
             self._changed(job)
-        else:
-            self._keep(found)
         return found
+
+    def tables(self, job: Job) -> Tables | None:
+        """A job's figures without its spectra, as far as they have been read: for views of many layers."""
+        return self._shelf.tables(job)
 
     def is_flawed(self, info: MatrixInfo) -> bool:
         """Whether a matrix can never have a spectrum, as far as is known: its weights or its dtype forbid it."""
-        return info.problem is not None or (info.matrix, info.index) in self._flaws.get(info.job, ())
+        return info.problem is not None or (info.matrix, info.index) in self._shelf.flaws(info.job)
 
     def has_flaws(self, job: Job) -> bool:
         """Whether any matrix of a job is flawed."""
-        return bool(self._flaws.get(job)) or self.model.has_problem(job)
+        return bool(self._shelf.flaws(job)) or self.model.has_problem(job)
 
     def failure(self, job: Job) -> Failure | None:
         """Why a job failed."""
@@ -222,40 +277,36 @@ class Session:
 
     @property
     def running(self) -> Job | None:
-        """What the worker computes now."""
-        return self._running
+        """What is computed now; what the user looks at, when that is."""
+        jobs = [job for hand in self._hands for job in hand.running]
+        return next((job for job in jobs if job in self._focus), jobs[0] if jobs else None)
 
     @property
     def waiting(self) -> int:
-        """How many jobs are in the queue."""
+        """How many jobs are in the queue, without those of a scan."""
         return len(self._demanded) + len(self._guessed)
 
     @property
     def cached(self) -> int:
         """How many layers have everything that their view shows (see `Model.jobs`)."""
-        there = self._on_disk | self._results.keys()
+        there = self._shelf.jobs
         return sum(there.issuperset(self.model.jobs(Address(layer))) for layer in self.model.layers)
 
-    def _keep(self, result: JobResult) -> None:
-        self._results[result.job] = result
-        self._flaws[result.job] = result.flawed
-
-    async def _check_disk(self) -> None:
-        """Find out which results on disk can be believed and which have flaws, without keeping them in memory."""
-        for job in sorted(self._on_disk, key=str):
-            if job in self._results:
-                continue
-            found = await asyncio.to_thread(self.store.load, job)
-            if job in self._results or job not in self._on_disk or job == self._running:
-                continue
-            if found is None:
-                self._on_disk.discard(job)
+    def _read(self, jobs: set[Job]) -> None:
+        """Results on disk have been read."""
+        for job in sorted(jobs, key=str):
+            if not self._shelf.has(job) or self._shelf.flaws(job):
                 self._changed(job)
-            elif found.flawed:
-                self._flaws[job] = found.flawed
-                self._changed(job)
+        self._on_event(FiguresRead(frozenset(jobs)))
 
     # the queue -----------------------------------------------------------------------------------
+
+    @property
+    def _hands(self) -> tuple[Hand, Hand]:
+        return self._worker, self._relay
+
+    def _is_running(self, job: Job) -> bool:
+        return any(job in hand.running for hand in self._hands)
 
     def _is_ours(self, job: Job) -> bool:
         if job.kind == HEADS:
@@ -266,226 +317,278 @@ class Session:
         return self.state(job) in {State.ABSENT, State.WAITING}
 
     def _pump(self) -> None:
-        """Give the worker its next job, or make room for what is wanted more."""
+        """Give whoever computes the next jobs, or make room for what is wanted more."""
         if self._stopped:
             return
-        if self._running is not None:
-            self._maybe_cancel()
-            return
-        if not (self._demanded or self._guessed):
-            return
-        if self._broken is not None:
+        self._end_scan()
+        wanted = bool(self._demanded or self._guessed)
+        if self._broken is not None and (wanted or self._scan):
             self._fail(None, self._broken)
             return
-        if self._worker is None:
-            if not self._tasks:
-                self._spawn(self._run_worker())
-            return
-        if not self._ready:
-            return
-        if self._stopping is not None:
-            return
-        queue = self._demanded or self._guessed
-        job = queue.pop(0)
-        self._running, self._since = job, time.monotonic()
-        self.progress = None
+        if wanted or (self._scan and not self._uses_relay):
+            self._spawn(self._worker)
+        if self._scan and self._uses_relay:
+            self._spawn(self._relay)
+        elif not self._scan:
+            self._relay.kill()  # its memory is needed no more
+        for hand in self._hands:
+            while hand.is_free and (job := self._next(hand)):
+                self._give(hand, job)
+        self._maybe_cancel()
+
+    def _next(self, hand: Hand) -> Job | None:
+        """The next job for somebody who is free."""
+        if hand is self._worker:
+            if queue := self._demanded or self._guessed:
+                return queue.pop(0)
+            if self._uses_relay:
+                return None
+        return self._scan.take() if self._scan else None
+
+    def _give(self, hand: Hand, job: Job) -> None:
+        if hand is self._worker:
+            self.progress = None
+        if self._scan:
+            self._scan.taken(job)
         limited = job.kind != HEADS and job not in self._asked_for
-        self._worker.send({"job": str(job), "most_remote": LARGE if limited else None})
+        hand.give(job, LARGE if limited else None)
         self._changed(job)
 
     def _maybe_cancel(self) -> None:
         """Stop something long that nobody waits for any more, when something else is waited for."""
-        running = self._running
+        running = next(iter(self._worker.running), None)
         if running is None or not self._demanded or running in self._focus:
             return
         patience = _REMOTE_PATIENCE if self.model.remote_bytes(running) != 0 else _PATIENCE
-        if running.kind != HEADS or time.monotonic() - self._since > patience:
+        left = patience - self._worker.seconds(running)
+        if running.kind != HEADS or left < 0:
             self._drop(running)
-            if self._prefetch and any(running in self.model.neighbours(job) for job in self._focus):
+            if self._scan:
+                self._scan.put_back(running)
+            elif self._prefetch and any(running in self.model.neighbours(job) for job in self._focus):
                 self._guessed.append(running)
-                self._changed(running)
+            self._changed(running)
         else:
-            left = patience - (time.monotonic() - self._since)
             asyncio.get_running_loop().call_later(left + 0.01, self._pump)
 
     def _drop(self, running: Job) -> None:
         """Have the worker stop a job: it is asked first, and ended when it does not listen."""
-        self._finish(running)
-        if self._worker is not None:
-            self._stopping = running
-            self._worker.send({"cancel": str(running)})
-            self._grace = asyncio.get_running_loop().call_later(_GRACE, self._end_deaf_worker, running, self._worker)
+        process = self._worker.process
+        self.progress = None
+
+        def end_deaf_worker() -> None:
+            if self._worker.stopping == running and self._worker.process is process:
+                self._worker.kill()
+                self._pump()
+
+        self._worker.drop(running, _GRACE, end_deaf_worker)
         self._changed(running)
 
-    def _end_deaf_worker(self, job: Job, worker: WorkerProcess) -> None:
-        if self._stopping == job and self._worker is worker:
-            self._kill()
-            self._pump()
-
-    def _finish(self, job: Job) -> None:
-        if self._running == job:
-            self._running = None
-            self.progress = None
+    def _end_scan(self) -> None:
+        if self._scan is None or not self._scan.is_over:
+            return
+        done, self._scan = self._scan.progress, None
+        what = "layer" if done.heads_only else "part"
+        failed = f"; {done.failed} failed: ✗ marks them" if done.failed else ""
+        kept = "" if self.keeps else ", but not kept on disk"
+        self._on_event(ScanEnded(f"The scan has computed {plural(done.done, what)}{kept}{failed}."))
 
     # the worker ----------------------------------------------------------------------------------
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._pump())
+    def _spawn(self, hand: Hand) -> None:
+        """Have a process there, unless one is, or one is just ending."""
+        if hand.process is not None or (hand.task is not None and not hand.task.done()):
+            return
+        hand.task = asyncio.get_running_loop().create_task(self._run(hand))
+        hand.task.add_done_callback(lambda _: self._pump())
 
-    async def _run_worker(self) -> None:
-        """One worker's life, from its start to its end."""
-        request = {
-            "location": self.model.location,
-            "key": self.model.key,
-            "solver": self.solver,
-            "device": self._wanted_device,
-            "cache_dir": str(self.store.root),
-            "offline": self._offline,
-        }
-        spare, self._spare = self._spare, None
+    async def _run(self, hand: Hand) -> None:
+        """One process's life, from its start to its end."""
         try:
-            worker = self._worker = spare or await WorkerProcess.start()
+            process = await hand.start()
         except OSError as error:  # no process, memory or file descriptor left
             message = f"The compute process cannot be started: {error.strerror or error}."
             self._fail(None, Failure("Worker failed", message, "Close other programs, then press r."))
             return
-        self._ready = False
-        worker.send(request)
         if self._stopped:
-            self._kill()
-        async for event in worker.events():
-            self._handle(event)
-        how = await worker.ended()
-        if self._worker is worker:
-            self._worker, self._stopping = None, None
-            self._died(how)
+            hand.kill()
+        async for event in process.events():
+            if hand.process is process:
+                self._handle(hand, event)
+        how = await process.ended()
+        if hand.process is process:
+            running = list(hand.running)
+            was_ready = hand.is_ready
+            hand.kill()
+            self._died(hand, how, running, was_ready)
 
-    def _handle(self, event: dict[str, Any]) -> None:
+    def _handle(self, hand: Hand, event: dict[str, Any]) -> None:
         match event:
             case {"event": "ready", "device": device, "note": note}:
-                self._ready, self.device, self._starts_failed = True, device, 0
-                self._on_event(DeviceKnown(device))
+                hand.is_ready, hand.starts_failed = True, 0
+                if hand is self._worker:
+                    self.device = device
+                    self._uses_relay = self._uses_relay or event.get("devices", 1) > 1
+                    self._on_event(DeviceKnown(device))
+                else:
+                    hand.capacity = event["capacity"]
                 if note:
                     self._notice(note)
-            case {"event": "step", "job": name, **numbers} if str(self._running) == name:
-                self._step(Job.parse(name), numbers)
+            case {"event": "step", "job": name, **numbers} if (job := Job.parse(name)) in hand.running:
+                self._step(hand, job, numbers)
             case {"event": "header", "file": file, "data": data}:
-                self._learn(file, base64.b64decode(data))
+                self._learn(hand, file, base64.b64decode(data))
             case {"event": "too_large", "job": name}:
-                self.model.recall(Job.parse(name))  # the worker may have found a header that another program has kept
-                self._too_large.add(Job.parse(name))
-                self._given_up(Job.parse(name))
+                job = Job.parse(name)
+                self.model.recall(job)  # the worker may have found a header that another program has kept
+                self._too_large.add(job)
+                self._given_up(hand, job)
             case {"event": "cancelled", "job": name}:
-                self._given_up(Job.parse(name))
+                self._given_up(hand, Job.parse(name))
             case {"event": "done", "job": name}:
-                self._stopped_or_not(Job.parse(name))
-                self._done(Job.parse(name), event)
-            case {"event": "failed", "job": str(name)} if name == str(self._stopping) or name != str(self._running):
-                self._given_up(Job.parse(name))  # nobody wants to know any more
+                self._done(hand, Job.parse(name), event)
+            case {"event": "failed", "job": str(name)} if Job.parse(name) not in hand.running:
+                self._given_up(hand, Job.parse(name))  # nobody wants to know any more
             case {"event": "failed", "job": name, "title": title, "message": message, "hint": hint}:
-                self._fail(Job.parse(name) if name else None, Failure(title, message, hint))
+                failure = Failure(title, message, hint)
+                if name:
+                    self._fail(Job.parse(name), failure, hand)
+                elif hand is self._relay:
+                    self._give_up_scan(failure)
+                else:
+                    self._fail(None, failure)
         self._pump()
 
-    def _learn(self, file: str, header: bytes) -> None:
-        """Take over a header that the worker has read."""
+    def _learn(self, hand: Hand, file: str, header: bytes) -> None:
+        """Take over a header that has been read."""
         try:
             self.model.checkpoint.learn(file, header)
-        except CheckpointError as error:  # the worker has another index than we: its results would not fit
-            job = self._running
-            self._kill()
-            self._fail(job, Failure(error.title, error.message, error.hint))
+        except CheckpointError as error:  # another index than ours: the results would not fit
+            jobs: list[Job | None] = [*hand.running]
+            hand.kill()
+            for job in jobs or [None]:
+                self._fail(job, Failure(error.title, error.message, error.hint))
         else:
             self._on_event(HeaderRead(file))
 
-    def _stopped_or_not(self, job: Job) -> None:
-        """The worker is free for the next job."""
-        if self._stopping == job:
-            self._stopping = None
-            if self._grace is not None:
-                self._grace.cancel()
-
-    def _given_up(self, job: Job) -> None:
-        """The worker has stopped a job, or not begun it."""
-        self._stopped_or_not(job)
-        self._finish(job)
+    def _given_up(self, hand: Hand, job: Job) -> None:
+        """A job was stopped, or not begun."""
+        hand.stopped(job)
+        if self._scan and job in self._too_large:
+            self._scan.finish(job, failed=True)
+        if self.progress and self.progress.job == job:
+            self.progress = None
         self._changed(job)
 
-    def _step(self, job: Job, numbers: dict[str, Any]) -> None:
+    def _step(self, hand: Hand, job: Job, numbers: dict[str, Any]) -> None:
         before = self.progress
-        if before is not None and before.bytes_read == numbers["bytes_read"]:
+        if before is not None and before.job == job and before.bytes_read == numbers["bytes_read"]:
             speed = before.bytes_per_second  # nothing arrived: the time went into computing
         else:
-            speed = numbers["bytes_read"] / max(time.monotonic() - self._since, 1e-3)
+            speed = numbers["bytes_read"] / max(hand.seconds(job), 1e-3)
         self.progress = Progress(job, **numbers, bytes_per_second=speed)
         self._on_event(Progressed(self.progress))
 
-    def _done(self, job: Job, event: dict[str, Any]) -> None:
-        self._finish(job)
+    def _done(self, hand: Hand, job: Job, event: dict[str, Any]) -> None:
+        hand.stopped(job)
+        if self.progress and self.progress.job == job:
+            self.progress = None
         self._deaths.pop(job, None)
         if self.notice == self._obituary:  # the worker is well again
             self.notice = ""
         if "data" in event:
-            self._notice(event["notice"])
+            data = base64.b64decode(event["data"])
+            found = self.store.decode(job, data)
             self.keeps = False
-            found = self.store.decode(job, base64.b64decode(event["data"]))
+            self._notice(event["notice"])
         else:
-            self.model.recall(job)  # the worker may have found a header that another program has kept
+            data = None
+            self.model.recall(job)  # the worker may have found headers and results that another program has kept
             found = self.store.load(job)
+            self.keeps = self.keeps or self._shelf.save_rest()
         if found is None:
             hint = "Another program may have removed it: press r to compute again."
             self._failures[job] = Failure("Result lost", f"The result of {job} could not be read back.", hint)
         else:
-            self._keep(found)
+            self._shelf.put(found, data)
+        self._finish_in_scan(job, failed=found is None)
         self._changed(job)
 
-    def _fail(self, job: Job | None, failure: Failure) -> None:
+    def _finish_in_scan(self, job: Job, *, failed: bool) -> None:
+        if self._scan and job in self._scan:
+            self._scan.finish(job, failed=failed)
+            self._on_event(ScanMoved())
+
+    def _fail(self, job: Job | None, failure: Failure, hand: Hand | None = None) -> None:
         if job is not None:
-            self._finish(job)
-            if job not in self._focus and failure.title in {NetworkError.title, OfflineError.title}:
+            if hand is not None:
+                hand.stopped(job)
+            self.progress = None
+            of_network = failure.title in {NetworkError.title, OfflineError.title}
+            if of_network and self._scan and job in self._scan:
+                self._give_up_scan(failure)  # the next layers would fail too
+            if job not in self._focus and of_network:
                 self._guessed = []  # nobody asked for it: it is tried when somebody does
                 self._changed(job)
                 return
             self._failures[job] = failure
+            self._finish_in_scan(job, failed=True)
             self._changed(job)
             return
         self._broken = failure  # the model or the device cannot be opened: another worker would fail too
-        self._notice(f"{failure.message} {failure.hint}".strip())
         failed, self._demanded, self._guessed = self._demanded, [], []
+        self._give_up_scan(failure)
+        self._notice(f"{failure.message} {failure.hint}".strip())
         for each in failed:
             self._failures[each] = failure
             self._changed(each)
 
-    def _died(self, how: str) -> None:
-        """The worker ended without being told to."""
+    def _give_up_scan(self, failure: Failure) -> None:
+        """A scan cannot go on; what it has computed is kept."""
+        scan, self._scan = self._scan, None
+        if scan is None:
+            return
+        left = [*scan.waiting, *self._relay.running]
+        self._relay.kill()
+        for job in left:
+            self._changed(job)
+        progress = scan.progress
+        self._notice(f"{failure.message} {failure.hint}".strip())
+        self._on_event(ScanEnded(f"The scan stopped at {progress.done} of {progress.total}: {failure.message}"))
+
+    def _died(self, hand: Hand, how: str, running: list[Job], was_ready: bool) -> None:
+        """A process ended without being told to."""
         if self._stopped:
             return
-        job, self._running = self._running, None
-        if job is None:
-            if not self._ready and self._broken is None:
-                self._starts_failed += 1
-                if self._starts_failed == 2:
+        if not running:
+            if not was_ready and self._broken is None:
+                hand.starts_failed += 1
+                if hand.starts_failed == 2:
                     hint = f"See {log_path()}, then press r."
-                    self._fail(None, Failure("Worker failed", f"The compute process does not start: {how}.", hint))
+                    failure = Failure("Worker failed", f"The compute process does not start: {how}.", hint)
+                    if hand is self._relay:
+                        self._give_up_scan(failure)
+                    else:
+                        self._fail(None, failure)
             return
-        self._deaths[job] = self._deaths.get(job, 0) + 1
         self.progress = None
-        if self._deaths[job] < 2:
-            self._obituary = f"The compute process {how} while computing {job}; trying once more."
-            (self._demanded if job in self._focus else self._guessed).insert(0, job)
-        else:
-            hint = "Press r to try again; with too little memory, close other programs first."
-            self._failures[job] = Failure("Worker failed", f"The compute process {how} twice on {job}.", hint)
-            self._obituary = f"The compute process {how} twice on {job}."
+        for job in running:
+            self._deaths[job] = self._deaths.get(job, 0) + 1
+            if self._deaths[job] < 2:
+                self._obituary = f"The compute process {how} while computing {job}; trying once more."
+                if job in self._focus:
+                    self._demanded.insert(0, job)
+                elif self._scan and job in self._scan:
+                    self._scan.put_back(job)
+                else:
+                    self._guessed.insert(0, job)
+            else:
+                hint = "Press r to try again; with too little memory, close other programs first."
+                self._failures[job] = Failure("Worker failed", f"The compute process {how} twice on {job}.", hint)
+                self._obituary = f"The compute process {how} twice on {job}."
+                self._finish_in_scan(job, failed=True)
+            self._changed(job)
         self._notice(self._obituary)
-        self._changed(job)
-
-    def _kill(self) -> None:
-        worker, self._worker, self._ready, self._stopping = self._worker, None, False, None
-        if worker is not None:
-            worker.kill()
 
     def _changed(self, job: Job) -> None:
         self._on_event(StateChanged(job, self.state(job)))

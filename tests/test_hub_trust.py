@@ -349,13 +349,13 @@ async def test_a_header_that_contradicts_the_index_fails_the_job_and_nothing_els
 
 async def test_a_failure_of_a_job_that_was_given_up_is_not_believed(made: Checkpoint, tmp_path: Path) -> None:
     session = Session(open_model(made.folder), cache_dir=tmp_path, prefetch=False)
-    session._worker = cast(WorkerProcess, SimpleNamespace(send=lambda message: None, kill=lambda: None))
-    session._ready = True
+    worker = session._worker
+    worker.process = cast(WorkerProcess, SimpleNamespace(send=lambda message: None, kill=lambda: None))
+    worker.is_ready = True
     job = Job(0, HEADS)
     session.want(Address(0))
     assert session.cancel() == job
-    session._end_deaf_worker(job, session._worker)
-    session._handle({"event": "failed", "job": str(job), "title": "Network", "message": "m", "hint": ""})
+    session._handle(worker, {"event": "failed", "job": str(job), "title": "Network", "message": "m", "hint": ""})
     assert session.state(job) is State.ABSENT
     assert session.failure(job) is None
     assert session.cancelled(job)

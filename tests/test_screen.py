@@ -629,8 +629,8 @@ async def test_a_killed_compute_process_is_reported_and_replaced(fresh: Path) ->
         app = pilot.app
         assert isinstance(app, SvdtuiApp)
         assert app.session
-        assert app.session._worker
-        os.kill(app.session._worker.pid, signal.SIGKILL)
+        assert app.session._worker.process
+        os.kill(app.session._worker.process.pid, signal.SIGKILL)
         await press(pilot, "]")
         await until(pilot, lambda: "cached 2/3" in shown(pilot, "#status"))
 

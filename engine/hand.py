@@ -1,0 +1,80 @@
+"""A process that computes for a session, and what it has been given."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .model import Job
+from .process import WorkerProcess
+
+
+class Hand:
+    """The worker, or the process that leads many of them. It is started when there is work, and again after its end."""
+
+    def __init__(self, module: str, request: Mapping[str, Any], spare: WorkerProcess | None = None) -> None:
+        self.process: WorkerProcess | None = None
+        self.task: asyncio.Task[None] | None = None
+        """One process's life, from its start to its end."""
+        self.running: dict[Job, float] = {}
+        """What it computes, and since when."""
+        self.stopping: Job | None = None
+        """A job that it has been asked to stop, and has not answered for."""
+        self.is_ready = False
+        self.capacity = 1
+        """How many jobs it takes at once."""
+        self.starts_failed = 0
+        self._module = module
+        self._request = dict(request)
+        self._spare = spare
+        self._grace: asyncio.TimerHandle | None = None
+
+    async def start(self) -> WorkerProcess:
+        """Start the process and tell it what to open.
+
+        Raises:
+            OSError: there is no process, memory or file descriptor left.
+        """
+        self.is_ready = False
+        spare, self._spare = self._spare, None
+        self.process = spare or await WorkerProcess.start(self._module)
+        self.process.send(self._request)
+        return self.process
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it takes another job."""
+        return self.is_ready and self.stopping is None and len(self.running) < self.capacity
+
+    def give(self, job: Job, most_remote: int | None) -> None:
+        """Have it compute a job, unless more than so many bytes come over a network."""
+        assert self.process
+        self.running[job] = time.monotonic()
+        self.process.send({"job": str(job), "most_remote": most_remote})
+
+    def drop(self, job: Job, grace: float, deaf: Callable[[], None]) -> None:
+        """Ask it to stop a job; where it does not listen within `grace` seconds, `deaf` is called."""
+        self.running.pop(job, None)
+        if self.process is not None:
+            self.stopping = job
+            self.process.send({"cancel": str(job)})
+            self._grace = asyncio.get_running_loop().call_later(grace, deaf)
+
+    def stopped(self, job: Job) -> None:
+        """It has answered for a job."""
+        self.running.pop(job, None)
+        if self.stopping == job:
+            self.stopping = None
+            if self._grace is not None:
+                self._grace.cancel()
+
+    def seconds(self, job: Job) -> float:
+        """How long a job has been running."""
+        return time.monotonic() - self.running[job]
+
+    def kill(self) -> None:
+        """End the process at once, and all that it has started."""
+        process, self.process, self.is_ready, self.stopping = self.process, None, False, None
+        self.running.clear()
+        if process is not None:
+            process.kill()
