@@ -137,7 +137,7 @@ def least_rank(evidence: Evidence, found: Sequence[Candidate]) -> Finding:
         together(part.verdict for part in parts),
         reason(parts),
         parts,
-        (*_counts(evidence), *weakness([d.tested for d in levels], "layers")),
+        (*_counts(evidence), *weakness([d.corrected for d in levels], "layers")),
         (
             share_table(evidence, comparisons, "Query heads of all layers that agree"),
             *depth_tables(evidence, levels, n),

@@ -10,7 +10,7 @@ from .evidence import Evidence
 from .finding import Column, Finding, Part, Table, Verdict, judged, number_text, reason, together, untested
 from .text import plural
 from .trend_words import COLUMNS, LEVEL, cells_of, trend_text, verdict_on, weakness
-from .trends import Direction, Tested, spearman, tested
+from .trends import Corrected, Direction, corrected, spearman
 
 SIGNS: dict[str, Direction] = {
     "sigma_first": "falls",
@@ -25,11 +25,11 @@ _MATRICES = (*HIGH, *LOW)
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """A figure against depth: the median over heads of each layer, tested, and its level at some depths."""
+    """A figure against depth: the median over heads of each layer, corrected, and its level at some depths."""
 
     matrix: str
     metric: str
-    tested: Tested
+    corrected: Corrected
     first: float | None
     first_third: float | None
     last_third: float | None
@@ -37,7 +37,7 @@ class Depth:
 
     def verdict(self, expected: Direction) -> Verdict:
         """Whether the trend is as stated and the last third of the layers lies to the first as it says."""
-        verdict = verdict_on(self.tested, expected)
+        verdict = verdict_on(self.corrected, expected)
         return Verdict.FAILS if verdict is Verdict.HOLDS and self.thirds != expected else verdict
 
     @property
@@ -75,7 +75,7 @@ def depths(evidence: Evidence, cases: Sequence[tuple[str, str]]) -> tuple[Depth,
             median(curve[len(curve) - third :]) if third else None,
             median(curve[-1:]),
         )
-        for (matrix, metric), curve, each in zip(cases, curves, tested([spearman(c) for c in curves]), strict=True)
+        for (matrix, metric), curve, each in zip(cases, curves, corrected([spearman(c) for c in curves]), strict=True)
     )
 
 
@@ -85,8 +85,8 @@ def depth_part(evidence: Evidence, depth: Depth, expected: Direction, per_n: int
         number_text(None if value is None else value / per_n) for value in (depth.first_third, depth.last_third)
     )
     verdict = depth.verdict(expected)
-    contrary = verdict is Verdict.FAILS and depth.tested.direction == expected
-    why = f"{trend_text(depth.tested, 'layer')}; first and last third {before} → {after}"
+    contrary = verdict is Verdict.FAILS and depth.corrected.direction == expected
+    why = f"{trend_text(depth.corrected, 'layer')}; first and last third {before} → {after}"
     label = evidence.label(depth.metric) + (" ÷ n" if per_n > 1 else "")
     return Part(
         f"{label} of {depth.matrix.upper()} {expected} with depth",
@@ -110,7 +110,7 @@ def depth_tables(evidence: Evidence, found: Sequence[Depth], per_n: int = 1) -> 
         Table(
             "Median over heads against depth",
             (*names, *COLUMNS),
-            tuple((*head, *cells_of(each.tested)) for head, each in zip(heads, found, strict=True)),
+            tuple((*head, *cells_of(each.corrected)) for head, each in zip(heads, found, strict=True)),
         ),
         Table(
             f"Its level, thirds being {plural(len(layers) // 3, 'layer')} each",
@@ -146,7 +146,7 @@ def depth_trends(evidence: Evidence) -> Finding:
         together(part.verdict for part in parts),
         reason(parts),
         parts,
-        (*_ends_alone(evidence, found), *weakness([each.tested for each in found], "layers")),
+        (*_ends_alone(evidence, found), *weakness([each.corrected for each in found], "layers")),
         depth_tables(evidence, found),
         criterion,
         caveat,

@@ -8,7 +8,7 @@ from .comparisons import HIGH, LOW
 from .evidence import Evidence
 from .finding import Cell, Column, Finding, Part, Table, Verdict, judged, reason, rho_text, together, untested
 from .trend_words import COLUMNS, LEVEL, cells_of, too_few, trend_text, verdict_on, weakness
-from .trends import Direction, Tested, spearman, tested
+from .trends import Corrected, Direction, corrected, spearman
 
 SIGNS: dict[str, Direction] = {"top_ratio": "rises", "bottom_ratio": "falls"}
 """Metric → how the article sees it change with the head index of layer 0, for Q and K."""
@@ -47,14 +47,14 @@ def first_layer_trends(evidence: Evidence) -> Finding:
     return Finding(title, statement, verdict, reason(parts), parts, weak, (table,), criterion, _ORDER)
 
 
-def _first_layer_tests(evidence: Evidence) -> dict[tuple[str, str], Tested]:
+def _first_layer_tests(evidence: Evidence) -> dict[tuple[str, str], Corrected]:
     """Matrix and metric → its trend along the heads of the first layer; one family of tests."""
     cases = [(m, metric) for metric in SIGNS for m in _MATRICES]
-    found = tested([spearman(evidence.figures[m].values[metric][0]) for m, metric in cases])
+    found = corrected([spearman(evidence.figures[m].values[metric][0]) for m, metric in cases])
     return dict(zip(cases, found, strict=True))
 
 
-def _head_part(evidence: Evidence, matrix: str, metric: str, found: Tested) -> Part:
+def _head_part(evidence: Evidence, matrix: str, metric: str, found: Corrected) -> Part:
     label = f"{evidence.label(metric)} of {matrix.upper()}"
     expected: Direction = SIGNS[metric] if matrix in HIGH else "none"
     claim = f"{label} shows no trend" if expected == "none" else f"{label} {expected}"
@@ -67,8 +67,8 @@ def deeper_trends(evidence: Evidence) -> Finding:
     title = "Deeper layers: trend with the head index"
     statement = f"The head-index trend of Q and K in layer {first} is not visible in deeper layers."
     criterion = (
-        f"{LEVEL} Tested in every layer after layer {first}. A part holds when no layer shows a trend, in either "
-        "direction, and at least half of the layers could be tested. V and O are shown for comparison; they decide "
+        f"{LEVEL} Corrected in every layer after layer {first}. A part holds when no layer shows a trend, in either "
+        "direction, and at least half of the layers could be corrected. V and O are shown for comparison; they decide "
         "nothing."
     )
     if not any(evidence.computed):
@@ -78,7 +78,7 @@ def deeper_trends(evidence: Evidence) -> Finding:
     if not rows:
         because = evidence.gap() or "There is no deeper layer."
         return untested(title, statement, because, criterion, _ORDER)
-    found = tested([spearman(evidence.figures[m].values[metric][row]) for m, metric in cases for row in rows])
+    found = corrected([spearman(evidence.figures[m].values[metric][row]) for m, metric in cases for row in rows])
     by_case = {case: found[i * len(rows) : (i + 1) * len(rows)] for i, case in enumerate(cases)}
     layers = [evidence.layers[row] for row in rows]
     parts = tuple(
@@ -107,7 +107,9 @@ def deeper_trends(evidence: Evidence) -> Finding:
     return judged(finding, evidence.gap())
 
 
-def _deeper_part(evidence: Evidence, matrix: str, metric: str, found: Sequence[Tested], layers: Sequence[int]) -> Part:
+def _deeper_part(
+    evidence: Evidence, matrix: str, metric: str, found: Sequence[Corrected], layers: Sequence[int]
+) -> Part:
     label = f"{evidence.label(metric)} of {matrix.upper()} shows no trend"
     shown = [layer for layer, each in zip(layers, found, strict=True) if each.direction in {"rises", "falls"}]
     unknown = sum(each.direction == "unknown" for each in found)
@@ -127,7 +129,7 @@ def _listed(layers: Sequence[int], most: int = 8) -> str:
 
 
 def _deeper_row(
-    evidence: Evidence, matrix: str, metric: str, found: Sequence[Tested], layers: Sequence[int]
+    evidence: Evidence, matrix: str, metric: str, found: Sequence[Corrected], layers: Sequence[int]
 ) -> tuple[Cell, ...]:
     directions = [each.direction for each in found]
     strength = [abs(each.trend.rho) if each.trend.rho is not None else -1.0 for each in found]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from .finding import Cell, Column, Verdict, p_text, rho_text
 from .text import plural
-from .trends import ALPHA, Direction, Tested
+from .trends import ALPHA, Corrected, Direction
 
 WEAK = 0.8
 """A test that needs a larger |ρ| than this sees only nearly perfect orders."""
@@ -22,7 +22,7 @@ LEVEL = (
 )
 
 
-def trend_text(found: Tested, each: str) -> str:
+def trend_text(found: Corrected, each: str) -> str:
     """The numbers of one test and how it is read; `each` is what a value stands for."""
     trend = found.trend
     if trend.rho is None:
@@ -33,7 +33,7 @@ def trend_text(found: Tested, each: str) -> str:
     return f"{numbers}, Holm {p_text(found.adjusted_p)}: {_READINGS[found.direction]}"
 
 
-def too_few(found: Tested, each: str) -> str:
+def too_few(found: Corrected, each: str) -> str:
     """Why a test could not find any trend."""
     trend = found.trend
     if trend.rho is None:
@@ -43,14 +43,14 @@ def too_few(found: Tested, each: str) -> str:
     return f"of {plural(trend.n, each)} even a perfect order has p = {p_text(trend.least_p)}{corrected}"
 
 
-def verdict_on(found: Tested, expected: Direction) -> Verdict:
+def verdict_on(found: Corrected, expected: Direction) -> Verdict:
     """Whether a trend is as stated; `none` states that there is none."""
     if found.direction == "unknown":
         return Verdict.UNKNOWN
     return Verdict.HOLDS if found.direction == expected else Verdict.FAILS
 
 
-def cells_of(found: Tested) -> tuple[Cell, ...]:
+def cells_of(found: Corrected) -> tuple[Cell, ...]:
     """n, ρ, p, corrected p, least |ρ|, reading."""
     return (
         found.trend.n,
@@ -72,7 +72,7 @@ COLUMNS = (
 )
 
 
-def weakness(found: Sequence[Tested], each: str = "values") -> tuple[str, ...]:
+def weakness(found: Sequence[Corrected], each: str = "values") -> tuple[str, ...]:
     """A sentence when some tests can only see nearly perfect orders."""
     needed = [t.needed_rho for t in found if t.needed_rho is not None and t.needed_rho > WEAK]
     if not needed:

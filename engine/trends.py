@@ -47,7 +47,7 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Corrected:
     """A trend as one of several tests of the same statement."""
 
     trend: Trend
@@ -101,12 +101,12 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def tested(trends: Sequence[Trend]) -> tuple[Tested, ...]:
+def corrected(trends: Sequence[Trend]) -> tuple[Corrected, ...]:
     """The trends as the tests of one statement: their p-values corrected for how many could be significant."""
     able = [i for i, trend in enumerate(trends) if trend.p is not None and trend.least_p <= ALPHA]
     adjusted = dict(zip(able, holm([trends[i].p or 0.0 for i in able]), strict=True))
     return tuple(
-        Tested(trend, adjusted.get(i), _needed_rho(trend, ALPHA / len(able)) if i in adjusted else None)
+        Corrected(trend, adjusted.get(i), _needed_rho(trend, ALPHA / len(able)) if i in adjusted else None)
         for i, trend in enumerate(trends)
     )
 
