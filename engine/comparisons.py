@@ -8,6 +8,7 @@ import numpy as np
 
 from .evidence import Evidence
 from .finding import Column, Finding, Part, Table, Verdict, number_text, reason, together, untested
+from .text import plural
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +82,7 @@ def comparison_part(evidence: Evidence, found: Comparison, middle: dict[str, flo
     without = found.heads - found.compared
     why = (
         f"in {found.holding:,} of {found.heads:,} heads; medians Q {shown['q']}, K {shown['k']}, "
-        f"V {shown['v']}, O {shown['o']}" + (f"; {without:,} heads have no figure" if without else "")
+        f"V {shown['v']}, O {shown['o']}" + (f"; {plural(without, 'head')} without a figure" if without else "")
     )
     return Part(f"{label} of Q and K {'above' if found.is_above else 'below'} V and O", found.verdict, why)
 

@@ -130,7 +130,7 @@ def test_heads_without_figures_can_leave_the_majority_open() -> None:
     finding = of(changed(evidence, "q", "top_ratio", values), 1)
     assert finding.verdict is UNKNOWN
     assert "in 4 of 8 heads" in part(finding, "top-10 of Q and K above V and O")[1]
-    assert "4 heads have no figure" in part(finding, "top-10 of Q and K above V and O")[1]
+    assert "4 heads without a figure" in part(finding, "top-10 of Q and K above V and O")[1]
 
 
 def test_a_trend_in_v_refutes_that_there_is_none() -> None:
