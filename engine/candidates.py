@@ -12,7 +12,7 @@ from .depth_trends import depth_part, depth_tables, depths
 from .evidence import Evidence
 from .finding import Cell, Column, Finding, Table, judged, reason, together, untested
 from .text import plural
-from .trend_words import LEVEL, weakness
+from .trend_words import LEVEL
 
 SHOWN = 10
 """Candidates in a table; the CSV has all."""
@@ -137,7 +137,7 @@ def least_rank(evidence: Evidence, found: Sequence[Candidate]) -> Finding:
         together(part.verdict for part in parts),
         reason(parts),
         parts,
-        (*_counts(evidence), *weakness([d.corrected for d in levels], "layers")),
+        _counts(evidence),
         (
             share_table(evidence, comparisons, "Query heads of all layers that agree"),
             *depth_tables(evidence, levels, n),
@@ -155,9 +155,7 @@ def _counts(evidence: Evidence) -> tuple[str, ...]:
     first = [figures.values["sigma_first"] for figures in evidence.figures.values()]
     zero = sum(int((each == 0).sum()) for each in first)
     if zero:
-        said.append(
-            f"{plural(zero, 'head slice')} are all zeros: they have no rank, and could be left out as they are."
-        )
+        said.append(f"Head slices that are all zeros, have no rank and could be left out as they are: {zero:,}.")
     total = len(evidence.wholes) + evidence.whole_missing
     if evidence.whole_missing:
         said.append(

@@ -9,7 +9,7 @@ from .comparisons import HIGH, LOW, median
 from .evidence import Evidence
 from .finding import Column, Finding, Part, Table, Verdict, judged, number_text, reason, together, untested
 from .text import plural
-from .trend_words import COLUMNS, LEVEL, cells_of, trend_text, verdict_on, weakness
+from .trend_words import COLUMNS, LEVEL, cells_of, trend_text, verdict_on
 from .trends import Corrected, Direction, corrected, spearman
 
 SIGNS: dict[str, Direction] = {
@@ -25,7 +25,7 @@ _MATRICES = (*HIGH, *LOW)
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """A figure against depth: the median over heads of each layer, corrected, and its level at some depths."""
+    """A figure against depth: the median over heads of each layer, tested, and its level at some depths."""
 
     matrix: str
     metric: str
@@ -146,7 +146,7 @@ def depth_trends(evidence: Evidence) -> Finding:
         together(part.verdict for part in parts),
         reason(parts),
         parts,
-        (*_ends_alone(evidence, found), *weakness([each.corrected for each in found], "layers")),
+        _ends_alone(evidence, found),
         depth_tables(evidence, found),
         criterion,
         caveat,
@@ -164,7 +164,7 @@ def _ends_alone(evidence: Evidence, found: Sequence[Depth]) -> tuple[str, ...]:
     if not alone:
         return ()
     sentence = (
-        f"From the first layer to the last alone, these would seem to change as stated: {', '.join(alone)}. The layers "
-        "between do not follow; an outermost layer that stands apart is no trend."
+        f"From the first layer to the last alone, these would seem to change as stated: {', '.join(alone)}. Along the "
+        "layers between no such trend is found: an outermost layer that stands apart is none."
     )
     return (sentence,)

@@ -7,7 +7,7 @@ import numpy as np
 from .comparisons import HIGH, LOW
 from .evidence import Evidence
 from .finding import Cell, Column, Finding, Part, Table, Verdict, judged, reason, rho_text, together, untested
-from .trend_words import COLUMNS, LEVEL, cells_of, too_few, trend_text, verdict_on, weakness
+from .trend_words import COLUMNS, LEVEL, cells_of, too_few, trend_text, verdict_on
 from .trends import Corrected, Direction, corrected, spearman
 
 SIGNS: dict[str, Direction] = {"top_ratio": "rises", "bottom_ratio": "falls"}
@@ -43,8 +43,7 @@ def first_layer_trends(evidence: Evidence) -> Finding:
         rows,
     )
     verdict = together(part.verdict for part in parts)
-    weak = weakness([*found.values()], "heads")
-    return Finding(title, statement, verdict, reason(parts), parts, weak, (table,), criterion, _ORDER)
+    return Finding(title, statement, verdict, reason(parts), parts, (), (table,), criterion, _ORDER)
 
 
 def _first_layer_tests(evidence: Evidence) -> dict[tuple[str, str], Corrected]:
@@ -67,8 +66,8 @@ def deeper_trends(evidence: Evidence) -> Finding:
     title = "Deeper layers: trend with the head index"
     statement = f"The head-index trend of Q and K in layer {first} is not visible in deeper layers."
     criterion = (
-        f"{LEVEL} Corrected in every layer after layer {first}. A part holds when no layer shows a trend, in either "
-        "direction, and at least half of the layers could be corrected. V and O are shown for comparison; they decide "
+        f"{LEVEL} Tested in every layer after layer {first}. A part holds when no layer shows a trend, in either "
+        "direction, and it can be told of at least half of the layers. V and O are shown for comparison; they decide "
         "nothing."
     )
     if not any(evidence.computed):
@@ -99,7 +98,7 @@ def deeper_trends(evidence: Evidence) -> Finding:
         together(part.verdict for part in parts),
         reason(parts),
         parts,
-        (*_first_has_none(evidence), *weakness(found, "heads")),
+        _first_has_none(evidence),
         (table,),
         criterion,
         _ORDER,
@@ -118,7 +117,7 @@ def _deeper_part(
         where = "" if unknown == len(found) else f" in {unknown:,} of {len(found):,} layers"
         return Part(label, Verdict.UNKNOWN, too_few(example, evidence.unit(matrix)) + where)
     named = f" (layer{'s' if len(shown) > 1 else ''} {_listed(shown)})" if shown else ""
-    untold = f"; {unknown:,} could not be tested" if unknown else ""
+    untold = f"; of {unknown:,} it cannot be told" if unknown else ""
     why = f"{len(shown):,} of {len(found):,} layers {'shows' if len(shown) == 1 else 'show'} one{named}{untold}"
     return Part(label, Verdict.FAILS if shown else Verdict.HOLDS, why)
 

@@ -1,13 +1,8 @@
 """How a tested trend is told: in words, as a verdict on what was stated, and as the cells of a table."""
 
-from collections.abc import Sequence
-
 from .finding import Cell, Column, Verdict, p_text, rho_text
 from .text import plural
-from .trends import ALPHA, Corrected, Direction
-
-WEAK = 0.8
-"""A test that needs a larger |ρ| than this sees only nearly perfect orders."""
+from .trends import ALPHA, STRONG, Corrected, Direction
 
 _READINGS: dict[Direction, str] = {
     "rises": "rises",
@@ -18,7 +13,7 @@ _READINGS: dict[Direction, str] = {
 LEVEL = (
     f"A trend is a Spearman's ρ whose permutation p is at most {ALPHA} after Holm's correction for all tests of the "
     "table that could reach it. p is exact up to 9 values, and beyond from 99,999 random orders, where none can be "
-    "below 2e-5."
+    f"below 2e-5. Where only |ρ| above {STRONG} would count, finding none says nothing: not enough data."
 )
 
 
@@ -39,7 +34,9 @@ def too_few(found: Corrected, each: str) -> str:
     if trend.rho is None:
         values = plural(trend.n, each)
         return f"{values} with a figure" if trend.n < 2 else f"the figures of all {values} are equal"
-    corrected = "" if trend.least_p > ALPHA else ", which is not enough for so many tests"
+    if found.needed_rho is not None:
+        return f"of {plural(trend.n, each)} only |ρ| of {found.needed_rho:.2f} and more could be told from chance"
+    corrected = "" if trend.least_p > ALPHA else ", too much for so many tests"
     return f"of {plural(trend.n, each)} even a perfect order has p = {p_text(trend.least_p)}{corrected}"
 
 
@@ -70,15 +67,3 @@ COLUMNS = (
     Column("needs |ρ| ≥", "text"),
     Column("reading", "text"),
 )
-
-
-def weakness(found: Sequence[Corrected], each: str = "values") -> tuple[str, ...]:
-    """A sentence when some tests can only see nearly perfect orders."""
-    needed = [t.needed_rho for t in found if t.needed_rho is not None and t.needed_rho > WEAK]
-    if not needed:
-        return ()
-    sentence = (
-        f"{len(needed):,} of {plural(len(found), 'test')} would only find a nearly perfect order (|ρ| of "
-        f"{min(needed):.2f} and more) in so few {each}: that they find no trend is weak evidence that there is none."
-    )
-    return (sentence,)

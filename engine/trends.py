@@ -24,6 +24,9 @@ RESAMPLES = 99_999
 RESAMPLES_OF_LONG = 9_999
 """Of series of more than 256 values, where an order costs as much as there are values."""
 
+STRONG = 0.9
+"""A test that can only tell larger |ρ| than this from chance is too weak to say that there is no trend."""
+
 SEED = 20_240_917
 """Of the random orders, so that the same figures always give the same p."""
 
@@ -58,12 +61,12 @@ class Corrected:
 
     @property
     def direction(self) -> Direction:
-        """`none` is no trend found; `unknown` that the values are too few for this test to find one."""
+        """`none` is no trend found; `unknown` that the values are too few for this test to say so."""
         if self.adjusted_p is None or self.trend.rho is None:
             return "unknown"
         if self.adjusted_p <= ALPHA:
             return "rises" if self.trend.rho > 0 else "falls"
-        return "none" if self.needed_rho is not None else "unknown"
+        return "none" if self.needed_rho is not None and self.needed_rho <= STRONG else "unknown"
 
 
 def spearman(series: "NDArray[np.float64]") -> Trend:
