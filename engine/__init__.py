@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .analysis import Analysis
     from .cache_dir import default_cache_dir
     from .choices import DEFAULT_K, SOLVERS, Solver
-    from .csv_export import export, metrics_csv, spectra_csv, table_text, write_text
+    from .csv_export import candidates_csv, export, metrics_csv, spectra_csv, table_text, write_text
     from .errors import (
         AccessError,
         AddressError,
@@ -75,7 +75,7 @@ _HOMES = {
         "TensorError",
         "WorkerError",
     ),
-    "csv_export": ("export", "metrics_csv", "spectra_csv", "table_text", "write_text"),
+    "csv_export": ("candidates_csv", "export", "metrics_csv", "spectra_csv", "table_text", "write_text"),
     "events": (
         *("DeviceKnown", "Event", "Failure", "HeaderRead", "Noticed"),
         *("Progress", "Progressed", "State", "StateChanged"),
@@ -137,6 +137,7 @@ __all__ = [
     "TensorError",
     "View",
     "WorkerError",
+    "candidates_csv",
     "default_cache_dir",
     "demo_path",
     "download",

@@ -11,7 +11,7 @@ from .errors import AddressError, ChoiceError, TensorError
 from .metrics import Metrics
 from .model import Job, MatrixInfo, Model
 from .opening import open_model
-from .results import JobResult
+from .results import JobResult, Tables
 from .source import Watch, no_watch
 from .store import Store
 from .views import Row, View, view
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .compute import Computer, Step
+    from .findings import Findings
 
 _log = logging.getLogger(__name__)
 
@@ -119,9 +120,31 @@ class Analysis:
 
     def result(self, job: Job, on_step: "Callable[[Step], None]" = lambda step: None) -> JobResult:
         """A job's result from memory, from the cache, or computed now and kept."""
-        if job not in self._results:
-            self._results[job] = self._store.load(job) or self._compute(job, on_step)
-        return self._results[job]
+        found = self.known(job)
+        if found is None:
+            found = self._results[job] = self._compute(job, on_step)
+        return found
+
+    def known(self, job: Job) -> JobResult | None:
+        """A job's result from memory or from the cache, or None: nothing is computed."""
+        if job not in self._results and (found := self._store.load(job)) is not None:
+            self._results[job] = found
+        return self._results.get(job)
+
+    def findings(self) -> "Findings":
+        """The article's conclusions tested on this model, after computing the heads that are missing."""
+        from .evidence import gather
+        from .findings import find
+
+        self.prepare()
+        for job in self.jobs():
+            self.result(job)
+        return find(gather(self.model, self.tables, k=self.k))
+
+    def tables(self, job: Job) -> "Tables | None":
+        """The figures of a job that has been computed, or None."""
+        found = self.known(job)
+        return None if found is None else found.tables(self.k)
 
     def jobs(self, address: str | int | Address = "") -> tuple[Job, ...]:
         """The work that a view of a place needs."""

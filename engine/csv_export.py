@@ -5,11 +5,12 @@ import errno
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from .atomic import write_atomically
+from .candidates import Candidate, by_effective_rank, by_energy_rank
 from .errors import ExportError
 from .metrics import METRICS
 from .model import MatrixInfo
@@ -53,6 +54,45 @@ def spectra_csv(view: View, wanted: Callable[[Row], bool] = lambda row: True) ->
     return _csv((*PLACE_COLUMNS, "index", "sigma"), rows)
 
 
+CANDIDATE_COLUMNS = (
+    *("effective_rank", "effective_rank_share", "energy_rank_95", "energy_rank_95_share", "energy_rank_99"),
+    *("parameters", "parameters_95", "pays_95", "parameters_99", "pays_99"),
+)
+
+
+def candidates_csv(model: str, revision: str, candidates: Iterable[Candidate]) -> str:
+    """One line per candidate for a factorisation, in the given order.
+
+    `kind` is `head` for a slice and `whole` for a whole matrix. K and V have one line a KV head, and no query head. A
+    share is the rank ÷ n; `parameters` is mn, the others r(m + n), and `pays` whether that is less (`yes` or `no`).
+    """
+    columns = (*PLACE_COLUMNS[:2], "kind", *PLACE_COLUMNS[2:], "rows", "cols", "n", *CANDIDATE_COLUMNS)
+    return _csv(columns, (_candidate(spreadsheet_safe(model), revision, each) for each in candidates))
+
+
+def _candidate(model: str, revision: str, candidate: Candidate) -> list[str | int]:
+    place = (candidate.layer, candidate.head, candidate.kv_head)
+    ranks = (candidate.energy_rank_95, candidate.energy_rank_99)
+    costs = [cell for r in ranks for cell in (candidate.factorised(r), "yes" if candidate.pays(r) else "no")]
+    return [
+        model,
+        revision,
+        "whole" if candidate.is_whole else "head",
+        *("" if number is None else number for number in place),
+        candidate.matrix,
+        candidate.rows,
+        candidate.cols,
+        candidate.n,
+        _number(candidate.effective_rank),
+        _number(by_effective_rank(candidate)),
+        candidate.energy_rank_95,
+        _number(by_energy_rank(candidate)),
+        candidate.energy_rank_99,
+        candidate.parameters,
+        *costs,
+    ]
+
+
 def _place(view: View, info: MatrixInfo) -> list[str | int]:
     address = info.address
     return [
@@ -69,7 +109,7 @@ def _number(value: float | int | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _csv(header: tuple[str, ...], rows: Iterator[list[str | int]], delimiter: str = ",") -> str:
+def _csv(header: tuple[str, ...], rows: Iterable[Sequence[str | int]], delimiter: str = ",") -> str:
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(header)

@@ -365,6 +365,14 @@ class Model:
             problem=tensor_problem(ref),
         )
 
+    def attention(self, layer: int) -> Iterator[tuple[str, MatrixInfo]]:
+        """The whole matrices that a layer's heads are slices of: `q` with that of `q_proj`, and so on."""
+        names = {tensor: name for name, tensor in self._placement.architecture.whole.items()}
+        for part in self._placement.architecture.heads:
+            name = names[part.tensor]
+            if self._whole_ref(layer, name):
+                yield part.matrix, self.info(Address(layer, matrix=name))
+
     def jobs(self, address: Address) -> tuple[Job, ...]:
         """The work that a view of this place needs; for the model and for layers, their attention heads.
 

@@ -73,7 +73,7 @@ def test_help_explains_every_option_and_shows_examples() -> None:
     # fmt: off
     for option in ("--demo", "--at", "--csv", "--spectra-csv", "--layer", "--head", "--matrix", "--solver", "--device",
                    "--top-k", "--cache-dir", "--no-prefetch", "--no-mouse", "--version", "--revision", "--offline",
-                   "--download"):
+                   "--download", "--findings", "--candidates", "--lora-plan", "--lora-budget"):
         [_] = [line for line in done.stdout.splitlines() if re.search(rf"^│.*{option}\b.*  \S", line)]
     # fmt: on
     for panel in ("Where to start", "From the Hub", "Without a screen", "Computing", "Screen"):
@@ -101,6 +101,20 @@ def test_help_explains_every_option_and_shows_examples() -> None:
         (["MODEL", "--csv", "-", "--head", "1"], "needs --layer"),
         (["MODEL", "--csv", "-", "--spectra-csv", "-"], "must not be the same as --csv"),
         (["MODEL", "--csv", "a.csv", "--spectra-csv", "./b/../a.csv"], "must not be the same as --csv"),
+        (["MODEL", "--findings", "--csv", "-"], "must not be the same as --csv"),
+        (["MODEL", "--findings", "--candidates", "-"], "must not be the same as --findings"),
+        (["MODEL", "--candidates", "a", "--lora-plan", "./a", "--lora-budget", "9"], "the same as --candidates"),
+        (["MODEL", "--findings", "--layer", "1"], "are of the whole model"),
+        (["MODEL", "--csv", "a", "--candidates", "b", "--matrix", "q_proj"], "are of the whole model"),
+        (["MODEL", "--findings", "--at", "1"], "is for the screen; leave it out"),
+        (["--findings", "MODEL"], "what follows --findings is its file"),
+        (["MODEL", "--lora-plan", "a"], "needs --lora-budget"),
+        (["MODEL", "--lora-budget", "9"], "needs --lora-plan"),
+        (["MODEL", "--lora-plan", "a", "--lora-budget", "2X"], "'2X' is no number of parameters"),
+        (["MODEL", "--lora-plan", "a", "--lora-budget", "0"], "'0' is no number of parameters"),
+        (["MODEL", "--lora-plan", "a", "--lora-budget", "0.5"], "'0.5' is no number of parameters"),
+        (["MODEL", "--lora-plan", "a", "--lora-budget", "nan"], "'nan' is no number of parameters"),
+        (["MODEL", "--lora-plan", "a", "--lora-budget", "1e999999999"], "is no number of parameters"),
         (["MODEL", "--csv", "-", "--layer", "one"], "'--layer'"),
         (["MODEL", "--csv", "-", "--head", "0.5"], "'--head'"),
         (["MODEL", "--csv", "-", "--solver", "[/red]"], "gram64"),

@@ -38,6 +38,10 @@ def test_plotext_waits_for_the_first_frame() -> None:
     assert "plotext" not in modules_after("svdtui.tui.app")
 
 
+def test_scipy_waits_for_a_test_to_be_made() -> None:
+    assert "scipy" not in modules_after("svdtui.tui.app", "svdtui.engine.findings", "svdtui.engine.findings_text")
+
+
 def test_the_engine_needs_no_terminal() -> None:
     assert not modules_after("svdtui.engine") & TERMINAL_LIBRARIES
 

@@ -1,4 +1,4 @@
-"""The command line: opens the screen, or writes CSV without one."""
+"""The command line: opens the screen, or writes files without one."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,7 @@ from svdtui.engine.address import Address
 from svdtui.engine.choices import DEFAULT_K, Solver
 from svdtui.engine.errors import EngineError
 
+from .options import FindingsCommand, device_name, parameter_count, refuse_same_files
 from .stderr import say
 
 _START = "Where to start"
@@ -30,6 +31,8 @@ Examples:
   svdtui MODEL --csv heads.csv           all heads' metrics, without a screen
   svdtui MODEL --csv - --layer 0         one layer's, on stdout
   svdtui MODEL --spectra-csv s.csv --layer 12 --matrix q_proj
+  svdtui MODEL --findings                test the article's conclusions on it
+  svdtui MODEL --lora-plan r.json --lora-budget 2M
 
 Exit status: 0 when all went well, 1 when something could not be read or
 written, 2 for a wrong request.
@@ -44,14 +47,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _check_device(value: str) -> str:
-    kind, _, number = value.partition(":")
-    if value not in {"auto", "cpu", "cuda", "mps"} and not (kind == "cuda" and number.isascii() and number.isdigit()):
-        raise typer.BadParameter("use auto, cpu, cuda, cuda:N or mps")
-    return value
-
-
-@app.command(epilog=_EPILOG, no_args_is_help=False)
+@app.command(cls=FindingsCommand, epilog=_EPILOG, no_args_is_help=False)
 def command(
     model: Annotated[
         str | None,
@@ -108,6 +104,39 @@ def command(
             metavar="FILE", help="Write the spectra, a row per singular value; - is stdout.", rich_help_panel=_HEADLESS
         ),
     ] = None,
+    findings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[FILE.md]",
+            help="Test the article's conclusions on the whole model and write what was found; stdout without a FILE.",
+            rich_help_panel=_HEADLESS,
+        ),
+    ] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write heads and matrices by rank, with what a factorisation would need, as CSV; - is stdout.",
+            rich_help_panel=_HEADLESS,
+        ),
+    ] = None,
+    lora_plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write LoRA ranks for the attention modules as JSON for peft's LoraConfig; - is stdout.",
+            rich_help_panel=_HEADLESS,
+        ),
+    ] = None,
+    lora_budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=parameter_count,
+            help="The most trainable parameters that plan may have, such as 2M.",
+            rich_help_panel=_HEADLESS,
+        ),
+    ] = None,
     layer: Annotated[int | None, typer.Option(metavar="N", help="Only this layer.", rich_help_panel=_HEADLESS)] = None,
     head: Annotated[
         int | None,
@@ -134,7 +163,7 @@ def command(
         typer.Option(
             metavar="DEVICE",
             help="auto (CUDA when there is one), cpu, cuda, cuda:N or mps.",
-            callback=_check_device,
+            callback=device_name,
             rich_help_panel=_COMPUTING,
         ),
     ] = "auto",
@@ -165,26 +194,46 @@ def command(
     ] = False,
 ) -> None:
     """Explore the singular values of a language model's weights."""
-    headless = csv is not None or spectra_csv is not None
+    is_csv = csv is not None or spectra_csv is not None
+    is_of_model = findings is not None or candidates is not None or lora_plan is not None
+    headless = is_csv or is_of_model
     if model == "":
         raise typer.BadParameter("is empty: give a model folder, . for this one", param_hint="MODEL")
     if (model is None) == (not demo):
         wish = "give a model folder or ORG/NAME, or --demo" + (", not both" if demo else "")
+        if findings not in {None, "-"} and model is None:
+            wish += "; what follows --findings is its file"
         raise typer.BadParameter(wish, param_hint="MODEL")
     if download and offline:
         raise typer.BadParameter("needs the network: leave out --offline", param_hint="--download")
     if demo and (offline or download or revision is not None):
         raise typer.BadParameter("is for models on the Hub, not --demo", param_hint="--revision/--offline/--download")
+    if is_of_model and (layer, head, matrix) != (None, None, None):
+        raise typer.BadParameter(
+            "is for CSV; --findings, --candidates and --lora-plan are of the whole model",
+            param_hint="--layer/--head/--matrix",
+        )
+    if (lora_plan is None) != (lora_budget is None):
+        missing, given = ("--lora-plan", "--lora-budget") if lora_plan is None else ("--lora-budget", "--lora-plan")
+        raise typer.BadParameter(f"needs {missing}", param_hint=given)
     if not headless and (layer, head, matrix) != (None, None, None):
         raise typer.BadParameter(
             "needs --csv or --spectra-csv; on screen use --at", param_hint="--layer/--head/--matrix"
         )
     if headless and at is not None:
-        raise typer.BadParameter("is for the screen; with --csv use --layer, --head and --matrix", param_hint="--at")
+        instead = "with --csv use --layer, --head and --matrix" if is_csv else "leave it out"
+        raise typer.BadParameter(f"is for the screen; {instead}", param_hint="--at")
     if head is not None and layer is None:
         raise typer.BadParameter("needs --layer", param_hint="--head")
-    if csv is not None and spectra_csv is not None and os.path.realpath(csv) == os.path.realpath(spectra_csv):
-        raise typer.BadParameter("must not be the same as --csv", param_hint="--spectra-csv")
+    refuse_same_files(
+        {
+            "--csv": csv,
+            "--spectra-csv": spectra_csv,
+            "--findings": findings,
+            "--candidates": candidates,
+            "--lora-plan": lora_plan,
+        }
+    )
     from svdtui.engine.opening import demo_path
     from svdtui.engine.target import find_target
 
@@ -198,14 +247,12 @@ def command(
         if download:
             download_first(target, cache_dir)
         if headless:
-            from .headless import write_csv
+            from .headless import Files, write_files
 
-            place = Address(layer, head, matrix)
-            status = write_csv(
+            status = write_files(
                 target,
-                place,
-                csv,
-                spectra_csv,
+                Address(layer, head, matrix),
+                Files(csv, spectra_csv, findings, candidates, lora_plan, lora_budget or 0),
                 solver=solver,
                 device=device,
                 cache_dir=cache_dir,

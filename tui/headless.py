@@ -1,8 +1,11 @@
-"""CSV without a screen: the same rows and the same code as the screen's export."""
+"""Files without a screen: CSV from the same rows and code as the screen's export, the findings, a LoRA plan."""
 
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,8 @@ from svdtui.engine import (
     ExportError,
     Job,
     Solver,
+    View,
+    candidates_csv,
     metrics_csv,
     open_model,
     printable,
@@ -32,11 +37,29 @@ _MOST_PROBLEMS = 10
 """Sentences on matrices without figures; a broken model has thousands of them."""
 
 
-def write_csv(
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is to be written where; `-` is stdout, None is not at all."""
+
+    metrics: str | None = None
+    spectra: str | None = None
+    findings: str | None = None
+    candidates: str | None = None
+    lora_plan: str | None = None
+    lora_budget: int = 0
+    """The most parameters that the planned adapters may have together."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files asked for."""
+        every = (self.metrics, self.spectra, self.findings, self.candidates, self.lora_plan)
+        return tuple(name for name in every if name is not None)
+
+
+def write_files(
     target: "Path | HubName",
     place: Address,
-    metrics_file: str | None,
-    spectra_file: str | None,
+    files: Files,
     *,
     solver: Solver,
     device: str,
@@ -44,18 +67,18 @@ def write_csv(
     offline: bool,
     k: int,
 ) -> int:
-    """Compute a place of a model and write its files; `-` is stdout.
+    """Compute a place of a model and write files about it; findings, candidates and a plan are of the whole model.
 
     Returns the exit status: 1 when some matrix could not be computed (its row is there, without figures), else 0;
     130 when the user stopped it, and then no file is written.
 
     Raises:
-        EngineError: the model cannot be opened or read, or a file cannot be written.
+        EngineError: the model cannot be opened or read, a file cannot be written, or the LoRA budget is too small.
     """
     logging.getLogger("svdtui").addHandler(logging.NullHandler())  # `say` says it, once
-    for file in (metrics_file, spectra_file):
-        if file not in {None, "-"}:
-            _check_writable(Path(str(file)))
+    for file in files.names:
+        if file != "-":
+            _check_writable(Path(file))
     try:
         with WaitingLine() as line:
             model = open_model(target, offline=offline, cache_dir=cache_dir, watch=line.say)
@@ -67,15 +90,14 @@ def write_csv(
             for sentence in (analysis.notice, model.incomplete):
                 if sentence:
                     say(sentence)
+            texts = [*_texts(files, analysis, shown)]
             if model.heads_problem and place.scope in {"model", "layer"}:
                 say(f"{model.heads_problem} The rows are whole matrices.")
     except KeyboardInterrupt:
         say("Stopped; no file was written. What was computed is kept and will not be computed again.")
         return 130
-    if metrics_file is not None:
-        _write(metrics_file, metrics_csv(shown))
-    if spectra_file is not None:
-        _write(spectra_file, spectra_csv(shown))
+    for file, text in texts:
+        _write(file, text)
     problems = list(dict.fromkeys(row.problem for row in shown.rows if row.problem))
     for problem in problems[:_MOST_PROBLEMS]:
         say(problem)
@@ -85,6 +107,32 @@ def write_csv(
         names = (info.matrix for info in shown.model.matrices(Address(place.layer)))
         say(f"There are no attention heads there. --matrix names a whole matrix: {', '.join(names) or 'none'}.")
     return 1 if problems or not shown.rows else 0
+
+
+def _texts(files: Files, analysis: Analysis, shown: View) -> Iterator[tuple[str, str]]:
+    """Each file and what it is to hold."""
+    tables = cache(analysis.tables)
+    if files.metrics is not None:
+        yield files.metrics, metrics_csv(shown)
+    if files.spectra is not None:
+        yield files.spectra, spectra_csv(shown)
+    if files.findings is not None or files.candidates is not None:
+        from svdtui.engine.evidence import gather
+        from svdtui.engine.findings import find
+        from svdtui.engine.findings_text import findings_markdown
+
+        found = find(gather(analysis.model, tables, k=analysis.k))
+        if files.findings is not None:
+            yield files.findings, findings_markdown(found)
+        if files.candidates is not None:
+            yield files.candidates, candidates_csv(found.model, found.revision, found.candidates)
+    if files.lora_plan is not None:
+        from svdtui.engine.lora import lora_modules, lora_plan
+
+        plan = lora_plan(lora_modules(analysis.model, tables), files.lora_budget)
+        for sentence in plan.summary():
+            say(sentence)
+        yield files.lora_plan, plan.text()
 
 
 def _prepare(analysis: Analysis, place: Address) -> None:
@@ -150,7 +198,7 @@ def _write(file: str, text: str) -> None:
         write_text(Path(file), text)
         return
     if sys.stdout is None:
-        raise ExportError("stdout is closed.", "Redirect it to a file, or give the file to --csv.")
+        raise ExportError("stdout is closed.", "Redirect it to a file, or name a file.")
     try:
         sys.stdout.buffer.write(text.encode())  # UTF-8 whatever the locale, as in a file
         sys.stdout.flush()

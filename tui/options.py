@@ -1,0 +1,55 @@
+"""What options of the command line accept, where typer alone would not say so."""
+
+import os
+from decimal import Decimal
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from svdtui.engine.text import printable
+
+
+def device_name(value: str) -> str:
+    """A device that there can be; whether there is one shows when it is used."""
+    kind, _, number = value.partition(":")
+    if value not in {"auto", "cpu", "cuda", "mps"} and not (kind == "cuda" and number.isascii() and number.isdigit()):
+        raise typer.BadParameter("use auto, cpu, cuda, cuda:N or mps")
+    return value
+
+
+def parameter_count(text: str) -> int:
+    """`2000000`, `2M`, `1.5M` or `500k` as a number."""
+    digits = text.strip().replace(",", "").replace("_", "")
+    factor = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}.get(digits[-1:].lower(), 1)
+    try:
+        count = Decimal(digits[:-1] if factor > 1 else digits) * factor
+        is_count = 1 <= count < 10**15 and count == int(count)
+    except ArithmeticError:
+        is_count = False
+    if not is_count:
+        raise typer.BadParameter(f"{printable(text)!r} is no number of parameters: write 2000000, 2M or 500k")
+    return int(count)
+
+
+class FindingsCommand(TyperCommand):
+    """`--findings` with nothing after it, or with another option, is `--findings -`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the `-` that was left out."""
+        end = args.index("--") if "--" in args else len(args)
+        for place in reversed(range(end)):
+            following = args[place + 1] if place + 1 < end else "--"
+            if args[place] == "--findings" and following.startswith("-") and following != "-":
+                args.insert(place + 1, "-")
+        return super().parse_args(ctx, args)
+
+
+def refuse_same_files(files: dict[str, str | None]) -> None:
+    """No two options may name the same file, and only one stdout."""
+    taken: dict[str, str] = {}
+    for option, file in files.items():
+        if file is not None:
+            first = taken.setdefault(os.path.realpath(file), option)
+            if first != option:
+                raise typer.BadParameter(f"must not be the same as {first}", param_hint=option)
