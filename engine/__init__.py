@@ -39,7 +39,20 @@ if TYPE_CHECKING:
         TensorError,
         WorkerError,
     )
-    from .events import DeviceKnown, Event, Failure, HeaderRead, Noticed, Progress, Progressed, State, StateChanged
+    from .events import (
+        DeviceKnown,
+        Event,
+        Failure,
+        FiguresRead,
+        HeaderRead,
+        Noticed,
+        Progress,
+        Progressed,
+        ScanEnded,
+        ScanMoved,
+        State,
+        StateChanged,
+    )
     from .metrics import METRICS, MetricInfo, Metrics
     from .model import HEADS, Job, MatrixInfo, Model
     from .opening import demo_path, download, open_model
@@ -77,8 +90,8 @@ _HOMES = {
     ),
     "csv_export": ("candidates_csv", "export", "metrics_csv", "spectra_csv", "table_text", "write_text"),
     "events": (
-        *("DeviceKnown", "Event", "Failure", "HeaderRead", "Noticed"),
-        *("Progress", "Progressed", "State", "StateChanged"),
+        *("DeviceKnown", "Event", "Failure", "FiguresRead", "HeaderRead", "Noticed"),
+        *("Progress", "Progressed", "ScanEnded", "ScanMoved", "State", "StateChanged"),
     ),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
     "model": ("HEADS", "Job", "MatrixInfo", "Model"),
@@ -109,6 +122,7 @@ __all__ = [
     "Event",
     "ExportError",
     "Failure",
+    "FiguresRead",
     "HeaderError",
     "HeaderRead",
     "HubName",
@@ -128,6 +142,8 @@ __all__ = [
     "Progressed",
     "ReadError",
     "Row",
+    "ScanEnded",
+    "ScanMoved",
     "Scope",
     "Session",
     "ShardIndexError",

@@ -3,6 +3,7 @@
 from svdtui.engine.session import Session
 
 from .formats import done_of, megabytes
+from .scanning import scan_words
 from .scene import job_name
 from .widgets.painted import Span
 
@@ -10,6 +11,9 @@ from .widgets.painted import Span
 def activity(session: Session) -> Span:
     """What is being computed; when nothing is, the last thing that the user should know."""
     progress = session.progress
+    if scan := session.scan_progress:
+        waiting = f" · {progress.waiting}" if progress and progress.waiting else ""
+        return f"◐ {scan_words(scan)}{waiting}", "busy"
     if progress is not None:
         parts = []
         if progress.bytes_total:  # a file's header may have to be read first

@@ -160,6 +160,7 @@ class SvdtuiApp(App[int]):
             cache_dir=cache_dir,
             prefetch=prefetch,
             offline=offline,
+            k=self._k,
             spare=await self._take_spare(),
             on_event=explorer.report,
         )

@@ -81,6 +81,13 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def duration(seconds: float) -> str:
+    """A time that is left: `0:42`, `12:05`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def done_of(done: float, total: float) -> str:
     """Bytes of bytes in the unit of the total: `54 of 80 MB`."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

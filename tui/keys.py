@@ -137,6 +137,25 @@ KEYS = (
     ),
     Key(
         "explorer",
+        "scan",
+        "s",
+        "s",
+        "scan(False)",
+        "Scan all layers",
+        "Compute the heads of all layers that are missing, in the background; esc stops.",
+        "scan",
+    ),
+    Key(
+        "explorer",
+        "scan-whole",
+        "S",
+        "S",
+        "scan(True)",
+        "Scan all layers and whole matrices",
+        "Compute all that is missing, whole matrices too, in the background; esc stops.",
+    ),
+    Key(
+        "explorer",
         "stop",
         "escape",
         "esc",
@@ -211,7 +230,7 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 
 _FOOTER_ORDER = [
-    *("quit", "help", "go", "layer", "head", "QKVO", "log"),
+    *("quit", "help", "go", "scan", "layer", "head", "QKVO", "log"),
     *("curve", "export", "stop", "copy", "tree", "columns", "commands"),
 ]
 

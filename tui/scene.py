@@ -15,6 +15,7 @@ from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 from svdtui.engine.views import Row, View, view, whole_view
 
+from .scanning import stopped_words
 from .widgets.card import Card, card, held_card
 from .widgets.columns import Entry
 from .widgets.curves import Spectrum
@@ -78,8 +79,10 @@ def job_name(job: Job) -> str:
 
 def stop(session: Session) -> str:
     """Stop what is running and what waits; the answer to the key that asks for it."""
-    waited = session.waiting
+    waited, scan = session.waiting, session.scan_progress
     job = session.cancel()
+    if scan is not None:
+        return stopped_words(scan)
     if job is None:
         return "Stopped what waited." if waited else "Nothing is being read or computed."
     return f"Stopped {job_name(job)}."

@@ -64,6 +64,8 @@ class Explorer(Screen[None]):
         self._status = StatusLine()
         self._pace = Pace(self, self._follow, self.show_scene)
         self._is_behind = False
+        self._asked_to_scan: str | None = None
+        """Which scan waits for its key to be pressed once more."""
 
     def compose(self) -> ComposeResult:
         """Header, tree beside curves over figures, status, keys."""
@@ -138,9 +140,18 @@ class Explorer(Screen[None]):
 
     def on_explorer_reported(self, message: "Explorer.Reported") -> None:
         """Bring up to date what the event is about, and nothing else."""
-        from svdtui.engine.events import DeviceKnown, HeaderRead, Noticed, Progressed, StateChanged
+        from svdtui.engine.events import (
+            DeviceKnown,
+            FiguresRead,
+            HeaderRead,
+            Noticed,
+            Progressed,
+            ScanEnded,
+            ScanMoved,
+            StateChanged,
+        )
 
-        if not self.is_current and not isinstance(message.event, Noticed | DeviceKnown):
+        if not self.is_current and not isinstance(message.event, Noticed | DeviceKnown | ScanEnded):
             self._is_behind = True  # under an overlay, the smallest change has the whole terminal written anew
             return
         match message.event:
@@ -158,6 +169,13 @@ class Explorer(Screen[None]):
                 self._header.repaint()
                 self._tree.repaint()
                 self._show_soon()
+            case FiguresRead(jobs) if jobs.intersection(self._jobs()):
+                self._show_soon()
+            case ScanMoved():
+                self._show_status()
+            case ScanEnded(sentence):
+                self._show_status()
+                self._status.flash(sentence)
             case Noticed(sentence):
                 self.notify(sentence, severity="warning", timeout=8, markup=False)
                 self._show_status()
@@ -268,6 +286,22 @@ class Explorer(Screen[None]):
         self.session.again(self.address)
         self._status.flash("")
         self.show_scene()
+
+    def action_scan(self, whole: bool) -> None:
+        """Compute all that is missing; over a network, when the key has been pressed twice."""
+        if self.session is None:
+            return
+        from ..scanning import begin_scan
+
+        key = "S" if whole else "s"
+        answer = begin_scan(self.session, whole=whole, confirmed=self._asked_to_scan == key)
+        self._status.flash(answer.sentence, until=self._forget_scan if answer.asks else None)
+        self._asked_to_scan = key if answer.asks else None
+        self._tree.repaint()
+        self.show_scene()
+
+    def _forget_scan(self) -> None:
+        self._asked_to_scan = None
 
     def action_stop(self) -> None:
         """Stop what is being read or computed, and forget what waits."""

@@ -1,6 +1,6 @@
 """The three lines around the panes: what is open, what is going on, and which keys there are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -15,6 +15,9 @@ from .painted import Line, Painted, Span, clipped
 
 FLASH = 3.0
 """Seconds that an answer to a key stays."""
+
+QUESTION = 8.0
+"""Seconds that an answer stays which asks for the key once more."""
 
 
 class HeaderLine(Painted):
@@ -68,22 +71,27 @@ class StatusLine(Painted):
         self._right = ""
         self._answer = ""
         self._timer: Timer | None = None
+        self._until: Callable[[], None] | None = None
 
     def show(self, left: Span, right: str) -> None:
         """Say what is going on."""
         self._left, self._right = left, right
         self.repaint()
 
-    def flash(self, answer: str) -> None:
-        """Answer a key with a short sentence that goes away by itself."""
+    def flash(self, answer: str, until: Callable[[], None] | None = None) -> None:
+        """Answer a key with a short sentence that goes away by itself; `until` is called when it has gone."""
         if self._timer:
             self._timer.stop()
-        self._answer = answer
-        self._timer = self.set_timer(FLASH, self._forget)
+        if self._until:
+            self._until()
+        self._answer, self._until = answer, until
+        self._timer = self.set_timer(QUESTION if until else FLASH, self._forget)
         self.repaint()
 
     def _forget(self) -> None:
-        self._answer = ""
+        if self._until:
+            self._until()
+        self._answer, self._until = "", None
         self.repaint()
 
     def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
