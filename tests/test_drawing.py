@@ -154,9 +154,9 @@ def test_log_ticks_lie_on_the_axis(low: float, span: float, count: int) -> None:
 
 
 def test_the_index_axis_names_both_ends() -> None:
-    assert index_ticks(128, 5) == [1, 40, 80, 128]
-    assert index_ticks(1, 5) == [1]
-    assert index_ticks(4096, 8)[-1] == 4096
+    assert index_ticks(1, 128, 5) == [1, 40, 80, 128]
+    assert index_ticks(1, 1, 5) == [1]
+    assert index_ticks(1, 4096, 8)[-1] == 4096
 
 
 # numbers ----------------------------------------------------------------------------------------------------
