@@ -52,6 +52,10 @@ class Overview(ABC):
     def place(self, number: int) -> Address:
         """The address of one of `numbers`."""
 
+    def beside(self, index: int) -> tuple[int, ...]:  # noqa: ARG002 - layers have nothing beside their number
+        """What stands beside a number in tables: the KV head of a query head, where heads share them."""
+        return ()
+
     @property
     @abstractmethod
     def computed(self) -> "NDArray[np.bool_]":
@@ -123,6 +127,12 @@ class HeadsOverview(Overview):
         """A head."""
         return Address(self.address.layer, number)
 
+    def beside(self, index: int) -> tuple[int, ...]:
+        """The KV head, where query heads share them."""
+        counts = self.model.counts
+        assert counts
+        return (counts.kv_head(index),) if counts.kv_heads < counts.heads else ()
+
     @property
     def computed(self) -> "NDArray[np.bool_]":
         """(heads,): all heads of a layer are computed together."""
@@ -131,6 +141,10 @@ class HeadsOverview(Overview):
     def owners(self, matrix: str) -> "NDArray[np.int_]":
         """(heads,): which slice of the matrix is each query head's: its own, or that of its KV head."""
         return np.arange(self.model.heads) * self.model.slices(matrix) // self.model.heads
+
+    def is_shared(self, matrix: str) -> bool:
+        """Whether several query heads use the same slice."""
+        return self.model.slices(matrix) < self.model.heads
 
     def values(self, matrix: str, metric: str) -> "Array":
         """(heads,): the figure of each."""

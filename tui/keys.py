@@ -107,6 +107,47 @@ KEYS = (
     ),
     Key(
         "explorer",
+        "next-metric",
+        "m",
+        "m",
+        "metric(1)",
+        "Next metric",
+        "Next metric, for the charts and tables of a layer's heads and of the model's layers.",
+        "metric",
+    ),
+    Key("explorer", "previous-metric", "M", "M", "metric(-1)", "Previous metric", "Previous metric.", "metric"),
+    Key(
+        "explorer",
+        "listing",
+        "v",
+        "v",
+        "listing",
+        "All metrics of a matrix",
+        "In these tables: all metrics of Q, of K, of V, of O; then one metric of all four again.",
+        "figures",
+    ),
+    Key(
+        "explorer",
+        "sort",
+        "o",
+        "o",
+        "sort",
+        "Sort by the next column",
+        "Sort these tables by their next column.",
+        "sort",
+    ),
+    Key(
+        "explorer",
+        "sort-reverse",
+        "O",
+        "O",
+        "reverse",
+        "Reverse the order",
+        "Reverse the order of these tables.",
+        "sort",
+    ),
+    Key(
+        "explorer",
         "export",
         "e",
         "e",
@@ -212,6 +253,7 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 _FOOTER_ORDER = [
     *("quit", "help", "go", "layer", "head", "QKVO", "log"),
+    *("metric", "figures", "sort"),
     *("curve", "export", "stop", "copy", "tree", "columns", "commands"),
 ]
 

@@ -34,12 +34,11 @@ def chart(curves: Sequence[Curve], width: int, height: int, *, log: bool, letter
     end_labels: dict[int, Span] = {}
     if names:
         end_labels = {row: (" " + curve.label, curve.ink) for row, curve in zip(ends, curves, strict=True)}
-    lines: list[Line] = []
-    for row in range(rows):
-        lines.append([value_axis(labels.get(row), gutter), *canvas[row], end_labels.get(row, ("", ""))])
+    lines: list[Line] = [
+        [value_axis(labels.get(row), gutter), *canvas[row], end_labels.get(row, ("", ""))] for row in range(rows)
+    ]
     last = max(int(curve.x[-1]) for curve in curves)
-    lines.append([(" " * gutter + "└" + index_axis(1, last, columns, x) + " i", "dim")])
-    return lines
+    return [*lines, [(" " * gutter + "└" + index_axis(1, last, columns, x) + " i", "dim")]]
 
 
 def value_labels(y: Range, rows: int, *, log: bool) -> dict[int, str]:

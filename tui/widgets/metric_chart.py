@@ -1,0 +1,99 @@
+"""A metric against the head index or against depth: a curve for each matrix, and the levels that it is judged by.
+
+Imported after the first frame: it brings numpy and plotext.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from svdtui.engine.overview import HeadsOverview, LayersOverview
+
+from .chart import MIN_HEIGHT, MIN_WIDTH, gutter_of, index_axis, spread, value_axis, value_labels, write_letters
+from .metric_curves import Level, Plot, is_log, plot
+from .overview_columns import metric_info
+from .painted import Line, Span, clipped
+from .raster import dot_row, draw
+from .stage import REMARK_ROWS, Drawing, Look, heading, nothing_to_draw
+
+MARK = "◂"
+"""Stands at the height of a median."""
+
+RULE = "┄"
+"""The line at the height of what a flat spectrum gives."""
+
+
+@dataclass(frozen=True, eq=False)
+class MetricChart(Drawing):
+    """The chosen metric of the heads of a layer, or of the layers of the model."""
+
+    seen: HeadsOverview | LayersOverview
+
+    def lines(self, title: str, width: int, height: int, look: Look, *, letters: bool) -> Iterator[Line]:
+        """Heading, chart, and what is left out of it."""
+        log = is_log(self.seen, look)
+        layered = isinstance(self.seen, LayersOverview)
+        words = [*(["median, 10–90 %"] if layered else []), "log" if log else "linear"]
+        label = metric_info(look.metric).label(self.seen.k)
+        yield heading(f"{title} · {label}{'' if layered else ' by head'}", width, " · ".join(words))
+        drawn = plot(self.seen, look.metric, look.hidden, log=log)
+        remarks = list(drawn.remarks) if drawn else []
+        left_out = bool(remarks)
+        if hidden := [matrix.upper() for matrix in self.seen.matrices if matrix in look.hidden]:
+            remarks.append(f"{' '.join(hidden)} hidden: 1 2 3 4 show them")
+        rows = height - 1 - (REMARK_ROWS if remarks else 0)
+        lines = self._chart(drawn, width, rows, log=log, letters=letters) if drawn else []
+        yield from lines or nothing_to_draw(width, rows)
+        if remarks:
+            yield [(clipped(" · ".join(remarks), width), "warn" if left_out else "dim")]
+
+    def _chart(self, drawn: Plot, width: int, height: int, *, log: bool, letters: bool) -> list[Line]:
+        if width < MIN_WIDTH or height < MIN_HEIGHT:
+            return []
+        rows = height - 1
+        labels = value_labels(drawn.y, rows, log=log)
+        gutter = gutter_of(labels)
+        marked = isinstance(self.seen, HeadsOverview)
+        name = "head" if marked else "layer"
+        levels = [*drawn.levels, *(_pointed(flat, drawn) for flat in drawn.flats)]
+        margin = max(len(name), *(len(level.label) + marked for level in levels)) + 1
+        columns = width - gutter - 1 - margin
+        canvas = draw([*drawn.curves, *drawn.bands], drawn.x, drawn.y, columns, rows)
+        if letters:
+            write_letters(canvas, drawn.curves, drawn.x, drawn.y)
+        for flat in drawn.flats:
+            if drawn.y[0] <= flat.at <= drawn.y[1]:
+                row = dot_row(flat.at, drawn.y, rows)
+                canvas[row] = _ruled(canvas[row])
+        right = _margin(levels, drawn, rows, marked=marked)
+        lines: list[Line] = [
+            [value_axis(labels.get(row), gutter), *canvas[row], *right.get(row, ())] for row in range(rows)
+        ]
+        first, last = self.seen.numbers[0], self.seen.numbers[-1]
+        axis = index_axis(first, last, columns, drawn.x)
+        return [*lines, [(" " * gutter + "└" + axis + " " + name, "dim")]]
+
+
+def _pointed(flat: Level, drawn: Plot) -> Level:
+    """A level with an arrow where it lies beyond the axis."""
+    low, high = drawn.y
+    arrow = "↓" if flat.at < low else "↑" if flat.at > high else ""
+    return Level(arrow + flat.label, flat.ink, flat.at)
+
+
+def _margin(levels: Sequence[Level], drawn: Plot, rows: int, *, marked: bool) -> dict[int, list[Span]]:
+    """What stands right of the canvas: marks at the heights of medians, and labels beside each other."""
+    heights = [dot_row(level.at, drawn.y, rows) for level in levels]
+    marks = {row: (MARK, level.ink) for row, level in reversed([*zip(heights, levels, strict=True)])} if marked else {}
+    places = spread(heights, [level.at for level in levels], rows)
+    labels = {row: (f" {level.label}", level.ink) for row, level in zip(places, levels, strict=True)}
+    blank = " " if marked else ""
+    return {row: [marks.get(row, (blank, "")), labels.get(row, ("", ""))] for row in {*marks, *labels}}
+
+
+def _ruled(line: Sequence[Span]) -> list[Span]:
+    """A row with a dashed line where there is no curve."""
+    return [
+        (char if char not in (" ", "\u2800") else RULE, ink if char not in (" ", "\u2800") else "dim")
+        for text, ink in line
+        for char in text
+    ]
