@@ -12,8 +12,11 @@ from .chart import MIN_HEIGHT, MIN_WIDTH, gutter_of, index_axis, spread, value_a
 from .metric_curves import Level, Plot, is_log, plot
 from .overview_columns import metric_info
 from .painted import Line, Span, clipped
-from .raster import dot_row, draw
+from .raster import DOTS_ACROSS, dot_row, draw
 from .stage import REMARK_ROWS, Drawing, Look, heading, nothing_to_draw
+
+ASIDE = 14
+"""About how many cells the axis and the labels beside the canvas take."""
 
 MARK = "◂"
 """Stands at the height of a median."""
@@ -31,11 +34,14 @@ class MetricChart(Drawing):
     def lines(self, title: str, width: int, height: int, look: Look, *, letters: bool) -> Iterator[Line]:
         """Heading, chart, and what is left out of it."""
         log = is_log(self.seen, look)
-        layered = isinstance(self.seen, LayersOverview)
-        words = [*(["median, 10–90 %"] if layered else []), "log" if log else "linear"]
+        drawn = plot(self.seen, look, log=log, dots=DOTS_ACROSS * (width - ASIDE), one_band=letters)
         label = metric_info(look.metric).label(self.seen.k)
-        yield heading(f"{title} · {label}{'' if layered else ' by head'}", width, " · ".join(words))
-        drawn = plot(self.seen, look.metric, look.hidden, log=log)
+        words = ["log" if log else "linear"]
+        if isinstance(self.seen, LayersOverview):
+            words = ["median, 10–90 %" if drawn and drawn.bands else "median (v: 10–90 %)", *words]
+            yield heading(f"{title} · {label}", width, " · ".join(words))
+        else:
+            yield heading(f"{title} · {label} by head", width, *words)
         remarks = list(drawn.remarks) if drawn else []
         left_out = bool(remarks)
         if hidden := [matrix.upper() for matrix in self.seen.matrices if matrix in look.hidden]:

@@ -3,7 +3,7 @@
 Everything here is in the chart's own units: log₁₀ of the metric on a logarithmic axis.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,9 @@ CLOSE = 0.5
 
 FINEST = 1e-3
 """The least span of an axis, relative to its values: smaller differences are not enlarged into mountains."""
+
+BAR = 2
+"""Dots that a bar takes: a cell of its own, and so a colour of its own."""
 
 DASH = 0.25
 """Half the length of the dash that stands for a lone point, which as one dot of braille would be overlooked."""
@@ -78,9 +81,16 @@ def is_log(seen: Overview, look: "Look") -> bool:
     return spans_decades(seen, look.metric) if chosen is None else chosen
 
 
-def plot(seen: HeadsOverview | LayersOverview, metric: str, hidden: frozenset[str], *, log: bool) -> Plot | None:
-    """The curves of a metric, or None when there is nothing to draw."""
-    shown = [matrix for matrix in seen.matrices if matrix not in hidden]
+def plot(
+    seen: HeadsOverview | LayersOverview, look: "Look", *, log: bool, dots: int, one_band: bool = False
+) -> Plot | None:
+    """The curves of the chosen metric, or None when there is nothing to draw.
+
+    `dots` is about how many fit side by side; bands of all matrices are drawn where they do not run into each other
+    and `one_band` allows it.
+    """
+    metric = look.metric
+    shown = [matrix for matrix in seen.matrices if matrix not in look.hidden]
     scale = _log10 if log else _finite
     curves = [_curve(seen, matrix, scale(seen.values(matrix, metric))) for matrix in shown]
     curves = [curve for curve in curves if np.isfinite(curve.y).any()]
@@ -88,16 +98,45 @@ def plot(seen: HeadsOverview | LayersOverview, metric: str, hidden: frozenset[st
         return None
     bands: list[Curve] = []
     if isinstance(seen, LayersOverview):
-        x = np.array(seen.numbers, dtype=np.float64)
-        bands = [
-            Curve(curve.label, curve.ink, x, scale(edge), joined=False)
-            for curve in curves
-            for edge in seen.band(curve.ink, metric)
-        ]
+        banded = banded_matrices([curve.ink for curve in curves], look.listing.matrix, seen, dots, one_band=one_band)
+        edges = {matrix: scale(seen.band(matrix, metric)) for matrix in banded}
+        bands = list(_bands(edges, seen, dots))
     flats = _flats(seen, metric, [curve.ink for curve in curves], log=log)
     y = _range([*curves, *bands], [flat.at for flat in flats], log=log)
     remarks = _remarks(seen, metric, shown, log=log)
     return Plot(curves, bands, _levels(seen, metric, curves, log=log), flats, _sides(seen), y, remarks)
+
+
+def banded_matrices(
+    shown: Sequence[str], listed: str | None, seen: LayersOverview, dots: int, *, one_band: bool
+) -> Sequence[str]:
+    """The matrices whose bands are drawn: all where there is room, else the one that the table lists, if any."""
+    if len(shown) == 1 or (not one_band and _dots_each(seen, dots) >= BAR * len(shown)):
+        return shown
+    return [matrix for matrix in shown if matrix == listed]
+
+
+def _dots_each(seen: LayersOverview, dots: int) -> float:
+    """Dots that a layer has for itself."""
+    low, high = _sides(seen)
+    return dots / (high - low)
+
+
+def _bands(edges: Mapping[str, "Array"], seen: LayersOverview, dots: int) -> Iterator[Curve]:
+    """Bars from edge to edge, those of a layer beside each other; only the edges where bars would be a solid block.
+
+    `edges` is (2, layers) for each matrix.
+    """
+    each = _dots_each(seen, dots)
+    layers = np.array(seen.numbers, dtype=np.float64)
+    for place, (matrix, (low, high)) in enumerate(edges.items()):
+        ink = f"{matrix}-band"
+        if each < BAR:
+            yield from (Curve("", ink, layers, edge) for edge in (low, high))
+            continue
+        x = layers + (place - (len(edges) - 1) / 2) * BAR / each
+        y = np.stack([low, high, np.full(len(x), np.nan)], axis=1)  # (layers, 3): NaN parts the bars
+        yield Curve("", ink, np.repeat(x, 3), y.ravel())
 
 
 def _finite(values: "Array") -> "Array":

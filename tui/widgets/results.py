@@ -32,6 +32,7 @@ class Results(Painted, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *("ink--dim", "ink--strong", "ink--busy", "ink--bad", "ink--warn", "ink--cursor"),
         *("ink--q", "ink--k", "ink--v", "ink--o", "ink--whole"),
+        *("ink--q-band", "ink--k-band", "ink--v-band", "ink--o-band"),
     }
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("table")]
 
