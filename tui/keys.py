@@ -8,6 +8,9 @@ from textual.binding import Binding
 
 Owner = Literal["app", "explorer", "tree", "table"]
 
+Where = Literal["anywhere", "curves", "overview"]
+"""Where a key has an effect: `curves` of a head or a matrix, an `overview` of heads or layers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -26,6 +29,8 @@ class Key:
     """What it does, as a sentence, for help and palette."""
     footer: str = ""
     """The word in the footer; without one the key is not shown there."""
+    where: Where = "anywhere"
+    """Where the footer offers it."""
     priority: bool = False
     """Whether it works wherever the focus is, even in a text field."""
 
@@ -104,6 +109,7 @@ KEYS = (
         "σ, σ/σ₁ or energy",
         "Next curve: σ, σ/σ₁ (compares shapes), cumulative energy.",
         "curve",
+        "curves",
     ),
     Key(
         "explorer",
@@ -112,10 +118,21 @@ KEYS = (
         "m",
         "metric(1)",
         "Next metric",
-        "Next metric, for the charts and tables of a layer's heads and of the model's layers.",
+        "Next metric in the charts and tables of heads and of layers.",
         "metric",
+        "overview",
     ),
-    Key("explorer", "previous-metric", "M", "M", "metric(-1)", "Previous metric", "Previous metric.", "metric"),
+    Key(
+        "explorer",
+        "previous-metric",
+        "M",
+        "M",
+        "metric(-1)",
+        "Previous metric",
+        "Previous metric.",
+        "metric",
+        "overview",
+    ),
     Key(
         "explorer",
         "listing",
@@ -123,8 +140,9 @@ KEYS = (
         "v",
         "listing",
         "All metrics of a matrix",
-        "In these tables: all metrics of Q, of K, of V, of O; then one metric of all four again.",
+        "In these tables: all metrics of Q, K, V or O, or one of all four.",
         "figures",
+        "overview",
     ),
     Key(
         "explorer",
@@ -133,8 +151,9 @@ KEYS = (
         "o",
         "sort",
         "Sort by the next column",
-        "Sort these tables by their next column.",
+        "Sort these tables by the next column.",
         "sort",
+        "overview",
     ),
     Key(
         "explorer",
@@ -145,6 +164,7 @@ KEYS = (
         "Reverse the order",
         "Reverse the order of these tables.",
         "sort",
+        "overview",
     ),
     Key(
         "explorer",
@@ -241,6 +261,11 @@ def bindings(owner: Owner) -> list[Binding]:
     ]
 
 
+def offered(where: Where, keys: Iterable[Key] = KEYS) -> list[Key]:
+    """The keys that have an effect there."""
+    return [key for key in keys if key.where in ("anywhere", where)]
+
+
 def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]:
     """What the footer says, the most useful first: keys as shown, their word, the keys themselves."""
     groups: dict[str, list[Key]] = {}
@@ -252,8 +277,8 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 
 _FOOTER_ORDER = [
-    *("quit", "help", "go", "layer", "head", "QKVO", "log"),
-    *("metric", "figures", "sort"),
+    *("quit", "help", "go", "layer", "metric", "figures", "sort"),
+    *("head", "QKVO", "log"),
     *("curve", "export", "stop", "copy", "tree", "columns", "commands"),
 ]
 

@@ -16,6 +16,7 @@ from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 from svdtui.engine.views import Row, View, view, whole_view
 
+from .keys import Where
 from .tables import tables_of
 from .widgets.card import Card, card, held_card
 from .widgets.columns import Entry
@@ -42,6 +43,13 @@ class Scene:
     """None where the table takes all the room."""
     overview: Overview | None = None
     """The heads of a layer, or the layers of the model."""
+
+    @property
+    def where(self) -> Where:
+        """Which keys have an effect."""
+        if self.overview is not None:
+            return "overview"
+        return "anywhere" if self.content is None else "curves"
 
 
 def scene(node: Node, session: Session, k: int = DEFAULT_K) -> Scene:
@@ -80,7 +88,7 @@ def _overview_scene(node: Node, session: Session, k: int) -> Scene:
     if node.address.layer is not None:
         words = plural(len(seen.numbers), "head")
     else:
-        words = f"{seen.computed.sum()} of {plural(len(seen.numbers), 'layer')} computed"
+        words = f"{seen.computed.sum()}/{plural(len(seen.numbers), 'layer')} computed"
     content: Card | Drawing = MetricChart(seen) if has_figures(seen) else _overview_card(node, session, seen, k)
     return Scene(title_of(node, model), node.address.scope, None, (), words, (), content, seen)
 

@@ -14,7 +14,7 @@ from svdtui.engine.address import Address
 from svdtui.engine.errors import AddressError
 from svdtui.engine.model import Job, Model
 
-from ..keys import bindings
+from ..keys import bindings, offered
 from ..overview_keys import ELSEWHERE, listing_stepped, metric_stepped, rescaled, reversed_order, sorted_further
 from ..pace import SETTLE, Pace
 from ..steps import head_beside, layer_beside
@@ -65,6 +65,7 @@ class Explorer(Screen[None]):
         self._results = Results(k)
         self._header = HeaderLine(model)
         self._status = StatusLine()
+        self._keys = KeyBar(offered("curves"))
         self._pace = Pace(self, self._follow, self.show_scene)
         self._is_behind = False
 
@@ -75,7 +76,7 @@ class Explorer(Screen[None]):
             yield self._tree
             yield self._results
         yield self._status
-        yield KeyBar()
+        yield self._keys
 
     def on_mount(self) -> None:
         """Put the cursor where the user wants to begin; the right side comes with the session."""
@@ -122,6 +123,7 @@ class Explorer(Screen[None]):
 
         self.scene = now = scene(self._tree.node, self.session, self._k)
         self._results.show(now, self.look)
+        self._keys.offer(offered(now.where))
         self._show_status()
 
     def on_results_opened(self, message: Results.Opened) -> None:

@@ -4,15 +4,14 @@ Imported after the first frame: it brings numpy and plotext.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from svdtui.engine.overview import HeadsOverview, LayersOverview
 
 from .chart import MIN_HEIGHT, MIN_WIDTH, gutter_of, index_axis, spread, value_axis, value_labels, write_letters
-from .metric_curves import Level, Plot, is_log, plot
+from .metric_curves import Level, Plot, is_log, plot, sides
 from .overview_columns import metric_info
 from .painted import Line, Span, clipped
-from .raster import DOTS_ACROSS, dot_row, draw
+from .raster import DOTS_ACROSS, dot_column, dot_row, draw
 from .stage import REMARK_ROWS, Drawing, Look, heading, nothing_to_draw
 
 ASIDE = 14
@@ -21,15 +20,20 @@ ASIDE = 14
 MARK = "◂"
 """Stands at the height of a median."""
 
+POINTER = "▲"
+"""Stands on the x axis at the head or layer that the table's cursor is on."""
+
 RULE = "┄"
 """The line at the height of what a flat spectrum gives."""
 
 
-@dataclass(frozen=True, eq=False)
 class MetricChart(Drawing):
     """The chosen metric of the heads of a layer, or of the layers of the model."""
 
-    seen: HeadsOverview | LayersOverview
+    def __init__(self, seen: HeadsOverview | LayersOverview) -> None:
+        self.seen = seen
+        self._axis: tuple[int, int, int] | None = None
+        """Line, first cell and cells of the x axis, as it was drawn."""
 
     def lines(self, title: str, width: int, height: int, look: Look, *, letters: bool) -> Iterator[Line]:
         """Heading, chart, and what is left out of it."""
@@ -47,10 +51,21 @@ class MetricChart(Drawing):
         if hidden := [matrix.upper() for matrix in self.seen.matrices if matrix in look.hidden]:
             remarks.append(f"{' '.join(hidden)} hidden: 1 2 3 4 show them")
         rows = height - 1 - (REMARK_ROWS if remarks else 0)
+        self._axis = None
         lines = self._chart(drawn, width, rows, log=log, letters=letters) if drawn else []
         yield from lines or nothing_to_draw(width, rows)
         if remarks:
             yield [(clipped(" · ".join(remarks), width), "warn" if left_out else "dim")]
+
+    def pointing(self, lines: Sequence[Line], number: int) -> Sequence[Line]:
+        """With a sign on the x axis at a head or layer."""
+        if self._axis is None or self._axis[0] >= len(lines):
+            return lines
+        line, start, columns = self._axis
+        text = "".join(text for text, _ in lines[line])
+        at = start + dot_column(float(number), sides(self.seen), columns)
+        pointed: Line = [(text[:at], "dim"), (POINTER, "strong"), (text[at + 1 :], "dim")]
+        return [*lines[:line], pointed, *lines[line + 1 :]]
 
     def _chart(self, drawn: Plot, width: int, height: int, *, log: bool, letters: bool) -> list[Line]:
         if width < MIN_WIDTH or height < MIN_HEIGHT:
@@ -76,6 +91,7 @@ class MetricChart(Drawing):
         ]
         first, last = self.seen.numbers[0], self.seen.numbers[-1]
         axis = index_axis(first, last, columns, drawn.x)
+        self._axis = (height, gutter + 1, columns)
         return [*lines, [(" " * gutter + "└" + axis + " " + name, "dim")]]
 
 

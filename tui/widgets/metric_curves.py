@@ -104,7 +104,7 @@ def plot(
     flats = _flats(seen, metric, [curve.ink for curve in curves], log=log)
     y = _range([*curves, *bands], [flat.at for flat in flats], log=log)
     remarks = _remarks(seen, metric, shown, log=log)
-    return Plot(curves, bands, _levels(seen, metric, curves, log=log), flats, _sides(seen), y, remarks)
+    return Plot(curves, bands, _levels(seen, metric, curves, log=log), flats, sides(seen), y, remarks)
 
 
 def banded_matrices(
@@ -118,7 +118,7 @@ def banded_matrices(
 
 def _dots_each(seen: LayersOverview, dots: int) -> float:
     """Dots that a layer has for itself."""
-    low, high = _sides(seen)
+    low, high = sides(seen)
     return dots / (high - low)
 
 
@@ -149,7 +149,7 @@ def _log10(values: "Array") -> "Array":
     return logarithms
 
 
-def _sides(seen: Overview) -> Range:
+def sides(seen: Overview) -> Range:
     """Half a place beyond the first and the last head or layer."""
     return seen.numbers[0] - 0.5, seen.numbers[-1] + 0.5
 

@@ -20,7 +20,7 @@ FLAWED = "!"
 
 ASCENDING, DESCENDING = "▲", "▼"
 
-MIN_WIDTH = 8
+MIN_WIDTH = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +38,7 @@ class FigureColumn:
     @property
     def width(self) -> int:
         """Cells, with room for the sign of a sorted column."""
-        return max(MIN_WIDTH, len(self.heading) + 2)
+        return max(MIN_WIDTH, len(self.heading) + len(DESCENDING))
 
 
 def metric_info(name: str) -> MetricInfo:

@@ -54,7 +54,8 @@ class OverviewTable(Rows):
             self._was_on[self._seen.address.scope] = self._seen.numbers[self._order[self._cursor]]
         names = column_names(seen, look.listing)
         if (look.listing, look.metric) != (self._listing, self._metric):
-            self._must_show = look.listing.by if look.listing.by in names else None
+            wished = look.listing.by if look.metric == self._metric else look.metric
+            self._must_show = wished if wished in names else None
         self._seen, self._title, self._hidden = seen, title, look.hidden
         self._listing, self._metric = look.listing, look.metric
         self._columns = figure_columns(seen, look.metric, look.listing)
@@ -71,9 +72,14 @@ class OverviewTable(Rows):
         return len(self._order)
 
     @property
+    def number(self) -> int | None:
+        """The head or layer under the cursor."""
+        return None if self._seen is None else self._seen.numbers[self._order[self._cursor]]
+
+    @property
     def address(self) -> Address | None:
         """The head or layer under the cursor."""
-        return None if self._seen is None else self._seen.place(self._seen.numbers[self._order[self._cursor]])
+        return None if self._seen is None or self.number is None else self._seen.place(self.number)
 
     def lines_beside_curves(self, height: int) -> int:
         """Half of the room, or what the lines need."""
@@ -99,10 +105,13 @@ class OverviewTable(Rows):
             yield self._line(self._order[index], columns, gap, cursor=focused and index == self._cursor)
 
     def _heading(self, width: int, words: Sequence[str]) -> Line:
-        """`─ 9 heads · top-10 ───────── by Q ▼ · 1–7 of 9 ─`."""
+        """`─ 9 heads · top-10 ───────── 1–7 of 9 ─`."""
         right = " · ".join(filter(None, words))
         right = f" {right} ─" if right else ""
-        left = f"─ {clipped(self._title, max(0, width - len(right) - 5))} "
+        assert self._seen
+        listed = self._listing.matrix
+        what = listed.upper() if listed else metric_info(self._metric).label(self._seen.k)
+        left = f"─ {clipped(f'{self._title} · {what}', max(0, width - len(right) - 5))} "
         return [(left + "─" * max(0, width - cell_len(left) - len(right)) + right, "dim")]
 
     def _headings(self, columns: Sequence[FigureColumn], gap: str, *, focused: bool) -> Line:
@@ -112,10 +121,10 @@ class OverviewTable(Rows):
         sign = DESCENDING if self._descends else ASCENDING
         spans: list[Span] = []
         for heading, width in self._lead:
-            text = f"{sign} {heading}" if by == BY_NUMBER and not spans else heading
+            text = sign + heading if by == BY_NUMBER and not spans else heading
             spans.append((f"{text:>{width}}{gap}", plain))
         for column in columns:
-            text = f"{sign} {column.heading}" if column.name == by else column.heading
+            text = sign + column.heading if column.name == by else column.heading
             spans.append((f"{text:>{column.width}}{gap}", self._ink(column) or plain))
         return spans
 
@@ -141,8 +150,8 @@ class OverviewTable(Rows):
     def _lead(self) -> list[tuple[str, int]]:
         """The columns that stay: headings and cells."""
         if self._seen is None or self._seen.address.layer is None:
-            return [("layer", 7)]
-        return [("head", 6), ("kv", 3)] if self._seen.beside(0) else [("head", 6)]
+            return [("layer", 6)]
+        return [("head", 5), ("kv", 3)] if self._seen.beside(0) else [("head", 5)]
 
     def _room(self, width: int) -> int:
         """Cells beside the columns that stay."""
@@ -155,7 +164,7 @@ class OverviewTable(Rows):
         return len(self._columns) - max(1, len(fitting(self._columns[::-1], self._room(width), len(gap_of(width)))))
 
     def _reveal(self, width: int) -> None:
-        """Scroll to the column by which the user has just sorted."""
+        """Scroll to the column that the user has just sorted by or charted."""
         name, self._must_show = self._must_show, None
         at = next((i for i, column in enumerate(self._columns) if column.name == name), None)
         if at is not None:

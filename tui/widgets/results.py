@@ -85,7 +85,7 @@ class Results(Painted, can_focus=True):
         """Curves and figures, or figures alone; a blank column on the left keeps them off the border."""
         split = self._split(height)
         inner = max(0, width - 1)
-        upper = self._stage.lines(inner, split) if split else []
+        upper = self._stage.lines(inner, split, self._table.number if self.has_focus else None) if split else []
         yield from ([(" ", ""), *line] for line in upper[:split])
         yield from ([] for _ in range(split - len(upper)))
         for line in self._table.lines(inner, height - split, focused=self.has_focus):

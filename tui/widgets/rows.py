@@ -46,6 +46,11 @@ class Rows(ABC):
     def address(self) -> Address | None:
         """What the line under the cursor leads to."""
 
+    @property
+    def number(self) -> int | None:
+        """The head or layer under the cursor, where the curves above are drawn against it."""
+        return None
+
     @abstractmethod
     def lines(self, width: int, height: int, *, focused: bool) -> Iterator[Line]:
         """What is drawn."""

@@ -60,6 +60,10 @@ class Drawing(ABC):
     def lines(self, title: str, width: int, height: int, look: Look, *, letters: bool) -> Iterator[Line]:
         """A heading, and what is drawn below it."""
 
+    def pointing(self, lines: Sequence[Line], number: int) -> Sequence[Line]:  # noqa: ARG002 - not all can
+        """What `lines` gave, with a sign at the head or layer that the table's cursor is on."""
+        return lines
+
 
 class Stage:
     """Draws curves with plotext once there are any, a card until then."""
@@ -76,11 +80,14 @@ class Stage:
         self._title, self._content, self._look, self._letters = title, content, look, letters
         self._drawn = None
 
-    def lines(self, width: int, height: int) -> Sequence[Line]:
-        """A title line, then the chart or the card; drawn once for each size."""
+    def lines(self, width: int, height: int, number: int | None = None) -> Sequence[Line]:
+        """A title line, then the chart or the card, drawn once for each size; `number` is what the cursor is on."""
         if self._drawn is None or self._drawn[0] != (width, height):
             self._drawn = (width, height), list(self._lines(width, height))
-        return self._drawn[1]
+        lines = self._drawn[1]
+        if number is not None and isinstance(self._content, Drawing):
+            return self._content.pointing(lines, number)
+        return lines
 
     def _lines(self, width: int, height: int) -> Iterator[Line]:
         if isinstance(self._content, Card):
