@@ -141,7 +141,7 @@ KEYS = (
         "listing",
         "All metrics of a matrix",
         "In these tables: all metrics of Q, K, V or O, or one of all four.",
-        "figures",
+        "table",
         "overview",
     ),
     Key(
@@ -277,8 +277,7 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 
 _FOOTER_ORDER = [
-    *("quit", "help", "go", "layer", "metric", "figures", "sort"),
-    *("head", "QKVO", "log"),
+    *("quit", "help", "go", "layer", "metric", "table", "sort", "QKVO", "log", "head"),
     *("curve", "export", "stop", "copy", "tree", "columns", "commands"),
 ]
 

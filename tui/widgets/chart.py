@@ -43,7 +43,7 @@ def chart(curves: Sequence[Curve], width: int, height: int, *, log: bool, letter
 
 def value_labels(y: Range, rows: int, *, log: bool) -> dict[int, str]:
     """The y axis: what stands at which row."""
-    ticks = log_ticks(*y, max(2, rows // 2)) if log else linear_ticks(*y, max(2, rows // 3))
+    ticks = log_ticks(*y, max(2, rows // 2)) if log else linear_ticks(*y, max(3, rows // 3))
     return _thinned({dot_row(at, y, rows): label for at, label in reversed(ticks)})
 
 

@@ -4,12 +4,14 @@ Imported after the first frame: it brings numpy and plotext.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from svdtui.engine.overview import HeadsOverview, LayersOverview
 
 from .chart import MIN_HEIGHT, MIN_WIDTH, gutter_of, index_axis, spread, value_axis, value_labels, write_letters
+from .columns import NARROW
+from .figures import NAMES
 from .metric_curves import Level, Plot, is_log, plot, sides
-from .overview_columns import metric_info
 from .painted import Line, Span, clipped
 from .raster import DOTS_ACROSS, dot_column, dot_row, draw
 from .stage import REMARK_ROWS, Drawing, Look, heading, nothing_to_draw
@@ -38,8 +40,8 @@ class MetricChart(Drawing):
     def lines(self, title: str, width: int, height: int, look: Look, *, letters: bool) -> Iterator[Line]:
         """Heading, chart, and what is left out of it."""
         log = is_log(self.seen, look)
-        drawn = plot(self.seen, look, log=log, dots=DOTS_ACROSS * (width - ASIDE), one_band=letters)
-        label = metric_info(look.metric).label(self.seen.k)
+        drawn = plot(self.seen, look, log=log, dots=DOTS_ACROSS * (width - ASIDE))
+        label = NAMES[look.metric].format(k=self.seen.k)
         words = ["log" if log else "linear"]
         if isinstance(self.seen, LayersOverview):
             words = ["median, 10–90 %" if drawn and drawn.bands else "median (v: 10–90 %)", *words]
@@ -75,7 +77,10 @@ class MetricChart(Drawing):
         gutter = gutter_of(labels)
         marked = isinstance(self.seen, HeadsOverview)
         name = "head" if marked else "layer"
-        levels = [*drawn.levels, *(_pointed(flat, drawn) for flat in drawn.flats)]
+        flats = [_pointed(flat, drawn) for flat in drawn.flats]
+        if not marked and width < NARROW:  # the name is enough, and the canvas needs the room
+            flats = [replace(flat, label=flat.label.rpartition(" ")[0]) for flat in flats]
+        levels = [*drawn.levels, *flats]
         margin = max(len(name), *(len(level.label) + marked for level in levels)) + 1
         columns = width - gutter - 1 - margin
         canvas = draw([*drawn.curves, *drawn.bands], drawn.x, drawn.y, columns, rows)
@@ -99,13 +104,17 @@ def _pointed(flat: Level, drawn: Plot) -> Level:
     """A level with an arrow where it lies beyond the axis."""
     low, high = drawn.y
     arrow = "↓" if flat.at < low else "↑" if flat.at > high else ""
-    return Level(arrow + flat.label, flat.ink, flat.at)
+    return replace(flat, label=arrow + flat.label)
 
 
 def _margin(levels: Sequence[Level], drawn: Plot, rows: int, *, marked: bool) -> dict[int, list[Span]]:
     """What stands right of the canvas: marks at the heights of medians, and labels beside each other."""
+    low, high = drawn.y
     heights = [dot_row(level.at, drawn.y, rows) for level in levels]
-    marks = {row: (MARK, level.ink) for row, level in reversed([*zip(heights, levels, strict=True)])} if marked else {}
+    marks: dict[int, Span] = {}
+    for row, level in zip(heights, levels, strict=True):
+        if marked and low <= level.at <= high:
+            marks.setdefault(row, (MARK, level.ink))
     places = spread(heights, [level.at for level in levels], rows)
     labels = {row: (f" {level.label}", level.ink) for row, level in zip(places, levels, strict=True)}
     blank = " " if marked else ""

@@ -3,7 +3,7 @@
 Everything here is in the chart's own units: log₁₀ of the metric on a logarithmic axis.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ FINEST = 1e-3
 """The least span of an axis, relative to its values: smaller differences are not enlarged into mountains."""
 
 BAR = 2
-"""Dots that a bar takes: a cell of its own, and so a colour of its own."""
+"""The least number of dots from bar to bar."""
 
 DASH = 0.25
 """Half the length of the dash that stands for a lone point, which as one dot of braille would be overlooked."""
@@ -81,13 +81,11 @@ def is_log(seen: Overview, look: "Look") -> bool:
     return spans_decades(seen, look.metric) if chosen is None else chosen
 
 
-def plot(
-    seen: HeadsOverview | LayersOverview, look: "Look", *, log: bool, dots: int, one_band: bool = False
-) -> Plot | None:
+def plot(seen: HeadsOverview | LayersOverview, look: "Look", *, log: bool, dots: int) -> Plot | None:
     """The curves of the chosen metric, or None when there is nothing to draw.
 
-    `dots` is about how many fit side by side; bands of all matrices are drawn where they do not run into each other
-    and `one_band` allows it.
+    Over layers, there is a band around the curve of the matrix whose metrics the table lists, or around the only one:
+    several would hide each other. `dots` is about how many fit side by side.
     """
     metric = look.metric
     shown = [matrix for matrix in seen.matrices if matrix not in look.hidden]
@@ -96,47 +94,24 @@ def plot(
     curves = [curve for curve in curves if np.isfinite(curve.y).any()]
     if not curves:
         return None
+    curves.sort(key=lambda curve: curve.ink != look.listing.matrix)  # the first one lies on top
     bands: list[Curve] = []
-    if isinstance(seen, LayersOverview):
-        banded = banded_matrices([curve.ink for curve in curves], look.listing.matrix, seen, dots, one_band=one_band)
-        edges = {matrix: scale(seen.band(matrix, metric)) for matrix in banded}
-        bands = list(_bands(edges, seen, dots))
+    if isinstance(seen, LayersOverview) and (len(curves) == 1 or curves[0].ink == look.listing.matrix):
+        bands = _band(curves[0].ink, scale(seen.band(curves[0].ink, metric)), seen, dots)
     flats = _flats(seen, metric, [curve.ink for curve in curves], log=log)
     y = _range([*curves, *bands], [flat.at for flat in flats], log=log)
     remarks = _remarks(seen, metric, shown, log=log)
     return Plot(curves, bands, _levels(seen, metric, curves, log=log), flats, sides(seen), y, remarks)
 
 
-def banded_matrices(
-    shown: Sequence[str], listed: str | None, seen: LayersOverview, dots: int, *, one_band: bool
-) -> Sequence[str]:
-    """The matrices whose bands are drawn: all where there is room, else the one that the table lists, if any."""
-    if len(shown) == 1 or (not one_band and _dots_each(seen, dots) >= BAR * len(shown)):
-        return shown
-    return [matrix for matrix in shown if matrix == listed]
-
-
-def _dots_each(seen: LayersOverview, dots: int) -> float:
-    """Dots that a layer has for itself."""
+def _band(matrix: str, edges: "Array", seen: LayersOverview, dots: int) -> list[Curve]:
+    """Bars from edge to edge, (2, layers); the edges alone where bars would be a solid block."""
     low, high = sides(seen)
-    return dots / (high - low)
-
-
-def _bands(edges: Mapping[str, "Array"], seen: LayersOverview, dots: int) -> Iterator[Curve]:
-    """Bars from edge to edge, those of a layer beside each other; only the edges where bars would be a solid block.
-
-    `edges` is (2, layers) for each matrix.
-    """
-    each = _dots_each(seen, dots)
     layers = np.array(seen.numbers, dtype=np.float64)
-    for place, (matrix, (low, high)) in enumerate(edges.items()):
-        ink = f"{matrix}-band"
-        if each < BAR:
-            yield from (Curve("", ink, layers, edge) for edge in (low, high))
-            continue
-        x = layers + (place - (len(edges) - 1) / 2) * BAR / each
-        y = np.stack([low, high, np.full(len(x), np.nan)], axis=1)  # (layers, 3): NaN parts the bars
-        yield Curve("", ink, np.repeat(x, 3), y.ravel())
+    if dots / (high - low) < BAR:
+        return [Curve("", f"{matrix}-band", layers, edge) for edge in edges]
+    parted = np.stack([*edges, np.full(len(layers), np.nan)], axis=1)  # (layers, 3)
+    return [Curve("", f"{matrix}-band", np.repeat(layers, 3), parted.ravel())]
 
 
 def _finite(values: "Array") -> "Array":
@@ -190,14 +165,16 @@ def _levels(seen: HeadsOverview | LayersOverview, metric: str, curves: Iterable[
 
 
 def _flats(seen: Overview, metric: str, matrices: Sequence[str], *, log: bool) -> list[Level]:
-    """One level, or several where the sizes of the matrices differ."""
+    """One level, or several where the sizes of the matrices differ, with their values."""
     named: dict[float, list[str]] = {}
     for matrix in matrices:
         value = seen.flat(matrix, metric)
         if value is not None:
             named.setdefault(value, []).append(matrix.upper())
-    words = {value: "flat" if len(named) == 1 else f"flat {''.join(names)}" for value, names in named.items()}
-    return [Level(words[value], "dim", float(np.log10(value)) if log else value) for value in named]
+    whose = {value: "" if len(named) == 1 else f" {''.join(names)}" for value, names in named.items()}
+    return [
+        Level(f"flat{whose[value]} {value:.3g}", "dim", float(np.log10(value)) if log else value) for value in named
+    ]
 
 
 def _range(curves: Iterable[Curve], wishes: Iterable[float], *, log: bool) -> Range:

@@ -6,13 +6,12 @@ from math import isfinite, isnan
 from typing import TYPE_CHECKING
 
 from svdtui.engine.metrics import METRICS, MetricInfo
+from svdtui.engine.overview import LayersOverview, Overview
 
 from ..formats import MISSING, figure, share
 from .columns import PENDING
 
 if TYPE_CHECKING:
-    from svdtui.engine.overview import Overview
-
     from ..listing import Listing
 
 FLAWED = "!"
@@ -21,6 +20,9 @@ FLAWED = "!"
 ASCENDING, DESCENDING = "▲", "▼"
 
 MIN_WIDTH = 7
+
+RANGE, RANGE_WIDTH = "10–90 %", 15
+"""The heading of the bands around medians, and their cells."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +36,8 @@ class FigureColumn:
     metric: str
     values: Sequence[float]
     texts: Sequence[str]
+    ranges: Sequence[str] = ()
+    """The bands around medians, for tables that have room for them."""
 
     @property
     def width(self) -> int:
@@ -46,23 +50,31 @@ def metric_info(name: str) -> MetricInfo:
     return next(metric for metric in METRICS if metric.name == name)
 
 
-def column_names(seen: "Overview", listing: "Listing") -> list[str]:
+def column_names(seen: Overview, listing: "Listing") -> list[str]:
     """The names of the columns with figures, from left to right."""
     return list(seen.matrices) if listing.matrix is None else [metric.name for metric in METRICS]
 
 
-def figure_columns(seen: "Overview", metric: str, listing: "Listing") -> list[FigureColumn]:
+def figure_columns(seen: Overview, metric: str, listing: "Listing") -> list[FigureColumn]:
     """The columns with figures: `metric` of every matrix, or what the listing asks for."""
     if listing.matrix is None:
         return [_column(seen, matrix, matrix.upper(), matrix, metric) for matrix in seen.matrices]
     return [_column(seen, info.name, info.label(seen.k), listing.matrix, info.name) for info in METRICS]
 
 
-def _column(seen: "Overview", name: str, heading: str, matrix: str, metric: str) -> FigureColumn:
+def _column(seen: Overview, name: str, heading: str, matrix: str, metric: str) -> FigureColumn:
     values = seen.values(matrix, metric).tolist()
     states = zip(values, seen.flaws(matrix).tolist(), seen.computed.tolist(), strict=True)
     texts = [_text(metric, value, bool(flaws), computed) for value, flaws, computed in states]
-    return FigureColumn(name, heading, matrix, metric, values, texts)
+    ranges: list[str] = []
+    if isinstance(seen, LayersOverview) and name == matrix:
+        low, high = seen.band(matrix, metric).tolist()
+        ranges = [_range_text(metric, *edges) for edges in zip(low, high, strict=True)]
+    return FigureColumn(name, heading, matrix, metric, values, texts, ranges)
+
+
+def _range_text(metric: str, low: float, high: float) -> str:
+    return "" if isnan(low) or isnan(high) else f"{metric_text(metric, low)}–{metric_text(metric, high)}"
 
 
 def _text(metric: str, value: float, flawed: bool, computed: bool) -> str:

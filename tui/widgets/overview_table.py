@@ -18,6 +18,8 @@ from .overview_columns import (
     ASCENDING,
     DESCENDING,
     FLAWED,
+    RANGE,
+    RANGE_WIDTH,
     FigureColumn,
     column_names,
     figure_columns,
@@ -126,6 +128,8 @@ class OverviewTable(Rows):
         for column in columns:
             text = sign + column.heading if column.name == by else column.heading
             spans.append((f"{text:>{column.width}}{gap}", self._ink(column) or plain))
+            if self._has_ranges:
+                spans.append((f"{RANGE:<{RANGE_WIDTH}}{gap}", "dim"))
         return spans
 
     def _ink(self, column: FigureColumn) -> str:
@@ -144,7 +148,16 @@ class OverviewTable(Rows):
             dull = self._listing.matrix is None and column.matrix in self._hidden
             ink = "bad" if text == FLAWED else "dim" if dull or text in (MISSING, PENDING) else ""
             spans.append((f"{text:>{column.width}}{gap}", ink))
+            if self._has_ranges:
+                spans.append((f"{column.ranges[index]:<{RANGE_WIDTH}}{gap}", "dim" if dull else ""))
         return [("".join(text for text, _ in spans), "cursor")] if cursor else spans
+
+    @property
+    def _has_ranges(self) -> bool:
+        """Whether there is room for the bands beside the medians."""
+        gap = len(gap_of(self._size[0]))
+        wanted = sum(column.width + RANGE_WIDTH + 2 * gap for column in self._columns)
+        return all(column.ranges for column in self._columns) and wanted <= self._room(self._size[0])
 
     @property
     def _lead(self) -> list[tuple[str, int]]:
