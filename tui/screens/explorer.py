@@ -194,7 +194,8 @@ class Explorer(Screen[None]):
 
     def _show_soon(self) -> None:
         """Draw a short view at once; in a long one, gather what is new."""
-        if self.scene is None or (self.scene.content is not None and self.scene.overview is None):
+        now = self.scene
+        if now is None or isinstance(now.content, Card) or (now.content is not None and now.overview is None):
             self.show_scene()
         else:
             self._pace.gather()
@@ -273,7 +274,7 @@ class Explorer(Screen[None]):
     def action_transform(self) -> None:
         """The next of σ, σ/σ₁, cumulative energy."""
         if self.scene is not None and self.scene.overview is not None:
-            self._status.flash("σ, σ/σ₁ and energy are curves of a head or a matrix; here m and M choose the metric.")
+            self._status.flash("m and M choose what is drawn here; c is for spectra.")
             return
         self._restyle(self.look.transformed())
 

@@ -115,11 +115,24 @@ def write_letters(canvas: list[list[Span]], curves: Sequence[Curve], x: Range, y
     """Put each curve's label on the curve at a few places, each curve at its own columns."""
     columns = sum(len(text) for text, _ in canvas[0])
     for number, curve in enumerate(curves):
-        (there,) = np.isfinite(curve.y).nonzero()
-        for part in range(1, 8, 2) if len(there) else ():
-            at = there[int((part + number / len(curves)) / 8 * (len(there) - 1))]
-            row, column = dot_row(float(curve.y[at]), y, len(canvas)), dot_column(float(curve.x[at]), x, columns)
-            canvas[row] = _replaced(canvas[row], column, curve.label[0], curve.ink)
+        for part in range(1, 8, 2):
+            at = _point_on(curve, (part + number / len(curves)) / 8)
+            if at is not None:
+                row, column = dot_row(at[1], y, len(canvas)), dot_column(at[0], x, columns)
+                canvas[row] = _replaced(canvas[row], column, curve.label[0], curve.ink)
+
+
+def _point_on(curve: Curve, share: float) -> tuple[float, float] | None:
+    """The point at a share of a curve's way to the right; in a gap, the last one before it."""
+    (there,) = np.isfinite(curve.y).nonzero()
+    if not len(there):
+        return None
+    x, y = curve.x[there], curve.y[there]
+    at = x[0] + share * (x[-1] - x[0])
+    before = int(np.searchsorted(x, at, side="right")) - 1
+    if before + 1 < len(x) and there[before + 1] == there[before] + 1:
+        return float(at), float(np.interp(at, x, y))
+    return float(x[before]), float(y[before])
 
 
 def _replaced(line: list[Span], column: int, letter: str, ink: str) -> list[Span]:

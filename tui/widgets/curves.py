@@ -58,6 +58,7 @@ def trace(spectra: Iterable[Spectrum], transform: Transform, log: bool) -> tuple
             remarks.append(f"{spectrum.label} is all zeros")
             continue
         x = np.arange(1, len(y) + 1, dtype=np.float64)
+        x, y = x[np.isfinite(y)], y[np.isfinite(y)]  # values that are not descending may have endless energy
         if is_logarithmic(transform, log):
             shown = y > 0
             zeros = int(len(y) - shown.sum())

@@ -201,4 +201,6 @@ def _remarks(seen: Overview, metric: str, shown: Sequence[str], *, log: bool) ->
         values = seen.values(matrix, metric)
         if log and (zeros := int((values <= 0).sum())):
             remarks.append(f"{matrix.upper()}: {plural(zeros, 'value is', 'values are')} 0, not drawn")
+        if endless := int(np.isinf(values).sum()):
+            remarks.append(f"{matrix.upper()}: {plural(endless, 'value is', 'values are')} ∞, not drawn")
     return remarks

@@ -42,7 +42,7 @@ class FigureColumn:
     @property
     def width(self) -> int:
         """Cells, with room for the sign of a sorted column."""
-        return max(MIN_WIDTH, len(self.heading) + len(DESCENDING))
+        return max(MIN_WIDTH, len(self.heading) + len(DESCENDING), *map(len, self.texts))
 
 
 def metric_info(name: str) -> MetricInfo:

@@ -56,9 +56,9 @@ def _spans(line: str, inks: Sequence[str]) -> list["Span"]:
 
 
 def dot_row(value: float, y: Range, height: int) -> int:
-    """The cell row, from the top, in which `value` is drawn."""
+    """The cell row, from the top, in which `value` is drawn: the first or the last one when it lies beyond them."""
     low, high = y
-    dot = round((value - low) / (high - low) * (height * DOTS_DOWN - 1))
+    dot = round((max(low, min(value, high)) - low) / (high - low) * (height * DOTS_DOWN - 1))
     return height - 1 - max(0, min(dot, height * DOTS_DOWN - 1)) // DOTS_DOWN
 
 
