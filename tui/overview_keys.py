@@ -1,5 +1,6 @@
 """What the keys for charts and tables of heads and layers do: the new look, and a sentence that says so."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .listing import BY_NUMBER
@@ -27,8 +28,6 @@ def metric_stepped(look: "Look", seen: "Overview", step: int) -> Answer:
 
 def listing_stepped(look: "Look", seen: "Overview") -> Answer:
     """All metrics of the next matrix; after the last one, one metric of all."""
-    from dataclasses import replace
-
     from .widgets.overview_columns import metric_info
 
     listing = look.listing.stepped(seen.matrices)
@@ -40,8 +39,6 @@ def listing_stepped(look: "Look", seen: "Overview") -> Answer:
 
 def sorted_further(look: "Look", seen: "Overview") -> Answer:
     """Sorted by the next column."""
-    from dataclasses import replace
-
     from .widgets.overview_columns import column_names
 
     listing = look.listing.sorted_further(column_names(seen, look.listing))
@@ -50,8 +47,6 @@ def sorted_further(look: "Look", seen: "Overview") -> Answer:
 
 def reversed_order(look: "Look", seen: "Overview") -> Answer:
     """In the other direction."""
-    from dataclasses import replace
-
     from .widgets.overview_columns import column_names
 
     return _said(replace(look, listing=look.listing.reversed(column_names(seen, look.listing))), seen)

@@ -188,7 +188,7 @@ def _range(curves: Iterable[Curve], wishes: Iterable[float], *, log: bool) -> Ra
         low, high = low - 0.5, high + 0.5
     room = CLOSE * (high - low)
     near = [wish for wish in (*wishes, *(() if log else (0.0,))) if low - room <= wish <= high + room]
-    return min(low, *near, low), max(high, *near, high)
+    return min([low, *near]), max([high, *near])
 
 
 def _remarks(seen: Overview, metric: str, shown: Sequence[str], *, log: bool) -> list[str]:
