@@ -31,8 +31,8 @@ class Grid:
     """(layers,): whether the layer's result is there."""
 
 
-def grid(model: Model, matrix: str, metric: str, tables: TablesOf) -> Grid:
-    """What is known so far of one metric of one head matrix.
+def grid(model: Model, matrix: str, metric: str, tables: TablesOf, layers: tuple[int, ...] | None = None) -> Grid:
+    """What is known so far of one metric of one head matrix, in all layers or in some.
 
     Raises:
         AddressError: the model has no such head matrix.
@@ -40,12 +40,13 @@ def grid(model: Model, matrix: str, metric: str, tables: TablesOf) -> Grid:
     """
     if metric not in _COLUMNS:
         raise ChoiceError(f"There is no metric {metric!r}.", f"Use one of {', '.join(_COLUMNS)}.")
-    values = np.full((len(model.layers), model.slices(matrix)), np.nan)
-    computed = np.zeros(len(model.layers), dtype=bool)
-    for row, layer in enumerate(model.layers):
+    layers = model.layers if layers is None else layers
+    values = np.full((len(layers), model.slices(matrix)), np.nan)
+    computed = np.zeros(len(layers), dtype=bool)
+    for row, layer in enumerate(layers):
         found = tables(Job(layer, HEADS))
         if found is not None:
             computed[row] = True
             if matrix in found:  # some layers lack a matrix, or it has an unsupported dtype
                 values[row] = found[matrix][:, _COLUMNS[metric]]
-    return Grid(matrix, metric, model.layers, values, computed)
+    return Grid(matrix, metric, layers, values, computed)

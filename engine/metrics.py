@@ -208,6 +208,14 @@ def metric_table(sigma: "Array", k: int = DEFAULT_K) -> "Array":
     return np.stack([columns[field.name](sigma) for field in fields(Metrics)], -1)
 
 
+def flat_value(metric: str, n: int, k: int = DEFAULT_K) -> float | None:
+    """What a spectrum of `n` equal values gives; None for what depends on how large they are (σ₁, σₙ, the norms)."""
+    if metric in {"sigma_first", "sigma_last", "frobenius_norm", "nuclear_norm"}:
+        return None
+    figures = metric_table(np.ones((1, n)), k)[0]
+    return float(figures[[field.name for field in fields(Metrics)].index(metric)])
+
+
 def compute_metrics(sigma: "Array", k: int = DEFAULT_K) -> list[Metrics]:
     """The figures of each row of `sigma`, (slices, n), descending. A row of NaN gives all None."""
     return [Metrics(*map(_defined, fields(Metrics), row)) for row in metric_table(sigma, k).tolist()]

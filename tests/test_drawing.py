@@ -67,6 +67,11 @@ def test_a_curve_runs_from_corner_to_corner() -> None:
     assert canvas[-1][len(canvas[0].rstrip()) :].strip() != ""
 
 
+def test_values_that_do_not_descend_are_drawn_as_far_as_they_can_be() -> None:
+    with np.errstate(all="ignore"):
+        assert drawn([spectrum("Q", 9.5e-216, np.nan, 1.0)], 24, 4, transform="energy")
+
+
 def test_equal_values_are_a_straight_line() -> None:
     lines = drawn([spectrum("Q", *[2.0] * 9)], 50, 9)
     assert sum(any("⠀" < c <= "⣿" for c in line) for line in lines) == 1
@@ -154,9 +159,9 @@ def test_log_ticks_lie_on_the_axis(low: float, span: float, count: int) -> None:
 
 
 def test_the_index_axis_names_both_ends() -> None:
-    assert index_ticks(128, 5) == [1, 40, 80, 128]
-    assert index_ticks(1, 5) == [1]
-    assert index_ticks(4096, 8)[-1] == 4096
+    assert index_ticks(1, 128, 5) == [1, 40, 80, 128]
+    assert index_ticks(1, 1, 5) == [1]
+    assert index_ticks(1, 4096, 8)[-1] == 4096
 
 
 # numbers ----------------------------------------------------------------------------------------------------
@@ -167,6 +172,7 @@ def test_the_index_axis_names_both_ends() -> None:
     [
         (None, "–"),
         (0.0, "0"),
+        (float("inf"), "∞"),
         (27.7104, "27.71"),
         (0.503924, "0.5039"),
         (1234.56, "1235"),

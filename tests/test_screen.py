@@ -204,7 +204,7 @@ async def test_selecting_an_uncached_node_says_at_once_what_is_going_on(fresh: P
         await pilot.pause()
         assert "layer 0" in title(pilot)
         assert "The compute process is starting" in shown(pilot, "#results") + shown(pilot, "#status")
-        await until(pilot, lambda: "matrix" in shown(pilot, "#results"))
+        await until(pilot, lambda: "top-10 by head" in title(pilot))
 
 
 # scopes -----------------------------------------------------------------------------------------------------
@@ -227,18 +227,6 @@ async def test_figures_on_screen_are_those_of_the_weights(folder: Path) -> None:
     async with opened(folder, "0.0") as pilot:
         row = next(line.split() for line in shown(pilot, "#results").splitlines() if line.split()[:1] == ["Q"])
         assert row[1:3] == [f"{sigma[0]:.3f}", f"{sigma[-1]:.4f}"]
-
-
-async def test_a_layer_and_the_model_show_tables_of_their_heads(fresh: Path) -> None:
-    async with opened(fresh, "0") as pilot:
-        results = shown(pilot, "#results").splitlines()
-        assert "layer 0 · 16 matrices" in results[0]
-        assert results[1].split()[:2] == ["head", "matrix"]
-        assert [line.split()[:2] for line in results[2:6]] == [["0", "Q"], ["0", "K"], ["0", "V"], ["0", "O"]]
-        await press(pilot, "home")
-        results = shown(pilot, "#results").splitlines()
-        assert "32 of 48 matrices so far" in results[0]
-        assert results[1].split()[:3] == ["layer", "head", "matrix"]
 
 
 async def test_whole_matrices_are_computed_one_by_one(folder: Path) -> None:
@@ -309,24 +297,26 @@ async def test_a_theme_change_redraws_the_curves(folder: Path) -> None:
 
 
 async def test_tab_moves_to_the_table_and_enter_opens_a_row(folder: Path) -> None:
-    async with opened(folder, "0") as pilot:
+    async with opened(folder, "0.0") as pilot:
         await press(pilot, "tab", "down", "down")
-        assert at(pilot) == "0"
+        assert at(pilot) == "0.0"
         await press(pilot, "enter")
         assert at(pilot) == "0.0.v"
         assert explorer(pilot).focused.id == "tree"
 
 
 async def test_the_cursor_stays_on_its_row_when_rows_arrive(fresh: Path) -> None:
-    async with opened(fresh, "2.0", prefetch=False) as pilot:
-        await press(pilot, "home", "tab", "j", "j")
+    async with opened(fresh, "0.gate_proj", prefetch=False) as pilot:
+        await until(pilot, lambda: "gram64" in shown(pilot, "#results"))
+        await press(pilot, "h", "tab")
+        assert "1 of 7 matrices so far" in shown(pilot, "#results")
         app = pilot.app
         assert isinstance(app, SvdtuiApp)
         assert app.session
-        app.session.want(Address(0))
-        await until(pilot, lambda: "32 of 48 matrices" in shown(pilot, "#results"))
+        app.session.want(Address(0, matrix="k_proj"))
+        await until(pilot, lambda: "2 of 7 matrices" in shown(pilot, "#results"))
         await press(pilot, "enter")
-        assert at(pilot) == "2.0.v"
+        assert at(pilot) == "0.gate_proj"
 
 
 async def test_columns_scroll_beside_the_names(folder: Path) -> None:
@@ -661,12 +651,13 @@ async def test_the_mouse_selects_opens_and_scrolls(folder: Path) -> None:
         assert at(pilot) == "1"
         await pilot.click("#tree", offset=(0, 2))
         assert "▾ layer 1" in shown(pilot, "#tree")
-        await pilot.click("#results", offset=(10, 4), times=2)
+        row = next(y for y, line in enumerate(shown(pilot, "#results").splitlines()) if line.split()[:2] == ["2", "1"])
+        await pilot.click("#results", offset=(10, row), times=2)
         await press(pilot)
-        assert at(pilot) == "1.0.v"
+        assert at(pilot) == "1.2"
         await pilot.click("#keys", offset=(shown(pilot, "#keys").index("] layer"), 0))
         await press(pilot)
-        assert at(pilot) == "2.0.v"
+        assert at(pilot) == "2.2"
 
 
 async def test_a_small_terminal_is_told_so_and_may_grow(folder: Path) -> None:

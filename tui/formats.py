@@ -1,7 +1,12 @@
 """Numbers as text, short enough for a table on 80 columns and never wider than promised."""
 
+from math import isinf
+
 MISSING = "–"
 """Stands for a figure that is undefined, such as any ratio of a zero matrix."""
+
+INFINITE = "∞"
+"""Stands for a figure that is too large for a float."""
 
 WIDEST = 7
 """Cells of the widest figure."""
@@ -18,6 +23,8 @@ def figure(value: float | None) -> str:
     size = abs(value)
     if size == 0:
         return "0"
+    if isinf(size):  # σ₁/σₙ of a matrix whose smallest value only just is not 0
+        return INFINITE
     if 0.01 <= size < 1e6:
         decimals = max(0, 3 - _exponent(size))
         return f"{value:.{decimals}f}"

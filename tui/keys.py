@@ -8,6 +8,9 @@ from textual.binding import Binding
 
 Owner = Literal["app", "explorer", "tree", "table"]
 
+Where = Literal["anywhere", "curves", "overview"]
+"""Where a key has an effect: `curves` of a head or a matrix, an `overview` of heads or layers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -26,6 +29,8 @@ class Key:
     """What it does, as a sentence, for help and palette."""
     footer: str = ""
     """The word in the footer; without one the key is not shown there."""
+    where: Where = "anywhere"
+    """Where the footer offers it."""
     priority: bool = False
     """Whether it works wherever the focus is, even in a text field."""
 
@@ -104,6 +109,62 @@ KEYS = (
         "σ, σ/σ₁ or energy",
         "Next curve: σ, σ/σ₁ (compares shapes), cumulative energy.",
         "curve",
+        "curves",
+    ),
+    Key(
+        "explorer",
+        "next-metric",
+        "m",
+        "m",
+        "metric(1)",
+        "Next metric",
+        "Next metric in the charts and tables of heads and of layers.",
+        "metric",
+        "overview",
+    ),
+    Key(
+        "explorer",
+        "previous-metric",
+        "M",
+        "M",
+        "metric(-1)",
+        "Previous metric",
+        "Previous metric.",
+        "metric",
+        "overview",
+    ),
+    Key(
+        "explorer",
+        "listing",
+        "v",
+        "v",
+        "listing",
+        "All metrics of a matrix",
+        "In these tables: all metrics of Q, K, V or O, or one of all four.",
+        "table",
+        "overview",
+    ),
+    Key(
+        "explorer",
+        "sort",
+        "o",
+        "o",
+        "sort",
+        "Sort by the next column",
+        "Sort these tables by the next column.",
+        "sort",
+        "overview",
+    ),
+    Key(
+        "explorer",
+        "sort-reverse",
+        "O",
+        "O",
+        "reverse",
+        "Reverse the order",
+        "Reverse the order of these tables.",
+        "sort",
+        "overview",
     ),
     Key(
         "explorer",
@@ -219,6 +280,11 @@ def bindings(owner: Owner) -> list[Binding]:
     ]
 
 
+def offered(where: Where, keys: Iterable[Key] = KEYS) -> list[Key]:
+    """The keys that have an effect there."""
+    return [key for key in keys if key.where in ("anywhere", where)]
+
+
 def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]:
     """What the footer says, the most useful first: keys as shown, their word, the keys themselves."""
     groups: dict[str, list[Key]] = {}
@@ -230,7 +296,7 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 
 _FOOTER_ORDER = [
-    *("quit", "help", "go", "scan", "layer", "head", "QKVO", "log"),
+    *("quit", "help", "go", "scan", "layer", "metric", "table", "sort", "QKVO", "log", "head"),
     *("curve", "export", "stop", "copy", "tree", "columns", "commands"),
 ]
 

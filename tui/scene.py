@@ -11,16 +11,22 @@ from svdtui.engine.choices import DEFAULT_K
 from svdtui.engine.events import State
 from svdtui.engine.metrics import rounding_noise
 from svdtui.engine.model import HEADS, Job, Model
+from svdtui.engine.overview import Overview, overview
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 from svdtui.engine.views import Row, View, view, whole_view
 
+from .keys import Where
 from .scanning import stopped_words
+from .tables import tables_of
 from .widgets.card import Card, card, held_card
 from .widgets.columns import Entry
 from .widgets.curves import Spectrum
 from .widgets.figures import facts
+from .widgets.metric_chart import MetricChart
+from .widgets.metric_curves import has_figures
 from .widgets.outline import Node, jobs_of
+from .widgets.stage import Drawing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +35,29 @@ class Scene:
 
     title: str
     scope: Scope
-    view: View
+    view: View | None
+    """The rows; None where an overview stands for them, which are many and made when they are taken out."""
     entries: Sequence[Entry]
     table_title: str
     remarks: Sequence[str]
-    content: Card | Sequence[Spectrum] | None
+    content: Card | Drawing | Sequence[Spectrum] | None
     """None where the table takes all the room."""
+    overview: Overview | None = None
+    """The heads of a layer, or the layers of the model."""
+
+    @property
+    def where(self) -> Where:
+        """Which keys have an effect."""
+        if self.overview is not None:
+            return "overview"
+        return "anywhere" if self.content is None else "curves"
 
 
 def scene(node: Node, session: Session, k: int = DEFAULT_K) -> Scene:
     """The scene of a node as far as its results are there."""
     model, address = session.model, node.address
+    if has_overview(node, model):
+        return _overview_scene(node, session, k)
     if node.kind == "whole":
         seen = whole_view(model, address.layer, session.result, k=k)
     else:
@@ -49,12 +67,40 @@ def scene(node: Node, session: Session, k: int = DEFAULT_K) -> Scene:
         rows = {row.info.address: row for row in seen.rows}
         infos = [model.info(address)] if node.kind == "matrix" else model.matrices(address)
         entries = [Entry(info, rows.get(info.address)) for info in infos]
-        content: Card | list[Spectrum] | None = _spectra(seen.rows) or _card(node, session, seen)
+        content: Card | list[Spectrum] | None = _spectra(seen.rows) or _card(node, session, _problems(seen))
         words = facts(entries[0]) if node.kind == "matrix" else plural(len(entries), "matrix", "matrices")
         return Scene(title, node.kind, seen, entries, words, _remarks(node, model, k), content)
     entries = [Entry(row.info, row) for row in seen.rows]
-    content = None if entries else _card(node, session, seen)
+    content = None if entries else _card(node, session, _problems(seen))
     return Scene(title, _table_scope(node, model), seen, entries, _so_far(title, seen), (), content)
+
+
+def has_overview(node: Node, model: Model) -> bool:
+    """Whether a node's heads or layers are shown side by side."""
+    layer = node.address.layer
+    return (node.kind == "model" and model.heads > 0) or (
+        node.kind == "layer" and layer is not None and model.has_heads(layer)
+    )
+
+
+def _overview_scene(node: Node, session: Session, k: int) -> Scene:
+    model = session.model
+    seen = overview(model, node.address, tables_of(session, node.address), k)
+    if node.address.layer is not None:
+        words = plural(len(seen.numbers), "head")
+    else:
+        words = f"{seen.computed.sum()}/{plural(len(seen.numbers), 'layer')} computed"
+    content: Card | Drawing = MetricChart(seen) if has_figures(seen) else _overview_card(node, session, seen, k)
+    return Scene(title_of(node, model), node.address.scope, None, (), words, (), content, seen)
+
+
+def _overview_card(node: Node, session: Session, seen: Overview, k: int) -> Card:
+    """Why none of the heads or layers has a figure."""
+    if node.kind == "layer":
+        return _card(node, session, _problems(view(session.model, node.address, session.result, k=k)))
+    if seen.computed.any():
+        return Card("No spectrum", "bad", ["Nothing computed so far has a spectrum: select a layer to see why."])
+    return _card(node, session, ())
 
 
 def title_of(node: Node, model: Model) -> str:
@@ -124,11 +170,15 @@ def _spectra(rows: Sequence[Row]) -> list[Spectrum]:
     ]
 
 
-def _card(node: Node, session: Session, seen: View) -> Card:
+def _problems(seen: View) -> list[str]:
+    """Why rows have no spectrum, once all of them are there."""
+    return [] if seen.missing else list(dict.fromkeys(row.problem for row in seen.rows if row.problem))
+
+
+def _card(node: Node, session: Session, problems: Sequence[str]) -> Card:
     """Why there is nothing to draw."""
     model = session.model
-    problems = [row.problem for row in seen.rows if row.problem]
-    if problems and not seen.missing:
+    if problems:
         return Card("No spectrum", "bad", problems)
     jobs = jobs_of(node, model)
     if not jobs:

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable
 from pathlib import Path
 
 from textual.screen import Screen
 
-from svdtui.engine.csv_export import export, table_text
+from svdtui.engine.csv_export import export
 from svdtui.engine.errors import EngineError
 from svdtui.engine.text import plural, printable
 from svdtui.engine.views import Row, View
@@ -15,8 +16,9 @@ CLIPBOARD_LIMIT = 74_994
 """Bytes that every terminal with OSC 52 takes (the limit that hterm and others document)."""
 
 
-async def export_view(screen: Screen[None], view: View, hidden: frozenset[str]) -> None:
+async def export_view(screen: Screen[None], shown: View | Awaitable[View], hidden: frozenset[str]) -> None:
     """Write a view's table and its drawn curves as CSV into the current folder, and say where they are."""
+    view = shown if isinstance(shown, View) else await shown
     if not view.rows:
         screen.notify("There is nothing to export yet.", severity="warning", markup=False)
         return
@@ -36,24 +38,23 @@ async def export_view(screen: Screen[None], view: View, hidden: frozenset[str]) 
     screen.notify(message, title="Exported", timeout=8, markup=False)
 
 
-def copy_view(screen: Screen[None], view: View) -> None:
-    """Send a view's table to the terminal's clipboard, and say what to do when it does not arrive."""
-    if not view.rows:
+def copy_table(screen: Screen[None], text: str, rows: int) -> None:
+    """Send a table to the terminal's clipboard, and say what to do when it does not arrive."""
+    if not rows:
         screen.notify("There is nothing to copy yet.", severity="warning", markup=False)
         return
     if "STY" in os.environ and "TMUX" not in os.environ:  # it would print a long sequence instead of passing it on
         message = "GNU screen passes nothing to a terminal's clipboard: press e for a file."
         screen.notify(message, severity="warning", timeout=8, markup=False)
         return
-    text = table_text(view)
     size = len(text.encode()) * 4 // 3
     if size > CLIPBOARD_LIMIT:
-        message = f"{plural(len(view.rows), 'row')} are too much for a terminal's clipboard: press e for a file."
+        message = f"{plural(rows, 'row')} are too much for a terminal's clipboard: press e for a file."
         screen.notify(message, severity="warning", timeout=8, markup=False)
         return
     screen.app.copy_to_clipboard(text)
     screen.app.clear_notifications()
-    screen.notify(_advice(len(view.rows)), title="Copied", timeout=8, markup=False)
+    screen.notify(_advice(rows), title="Copied", timeout=8, markup=False)
 
 
 def _advice(rows: int) -> str:

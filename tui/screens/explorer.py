@@ -14,7 +14,8 @@ from svdtui.engine.address import Address
 from svdtui.engine.errors import AddressError
 from svdtui.engine.model import Job, Model
 
-from ..keys import bindings
+from ..keys import bindings, offered
+from ..overview_keys import ELSEWHERE, listing_stepped, metric_stepped, rescaled, reversed_order, sorted_further
 from ..pace import SETTLE, Pace
 from ..steps import head_beside, layer_beside
 from ..widgets.card import Card
@@ -26,9 +27,11 @@ from ..widgets.tree import ModelTree
 
 if TYPE_CHECKING:
     from svdtui.engine.events import Event
+    from svdtui.engine.overview import Overview
     from svdtui.engine.session import Session
 
     from ..marks import Mark
+    from ..overview_keys import Answer
     from ..scene import Scene
 
 
@@ -62,6 +65,7 @@ class Explorer(Screen[None]):
         self._results = Results(k)
         self._header = HeaderLine(model)
         self._status = StatusLine()
+        self._keys = KeyBar(offered("curves"))
         self._pace = Pace(self, self._follow, self.show_scene)
         self._is_behind = False
         self._asked_to_scan: str | None = None
@@ -74,7 +78,7 @@ class Explorer(Screen[None]):
             yield self._tree
             yield self._results
         yield self._status
-        yield KeyBar()
+        yield self._keys
 
     def on_mount(self) -> None:
         """Put the cursor where the user wants to begin; the right side comes with the session."""
@@ -121,6 +125,7 @@ class Explorer(Screen[None]):
 
         self.scene = now = scene(self._tree.node, self.session, self._k)
         self._results.show(now, self.look)
+        self._keys.offer(offered(now.where))
         self._show_status()
 
     def on_results_opened(self, message: Results.Opened) -> None:
@@ -207,7 +212,8 @@ class Explorer(Screen[None]):
 
     def _show_soon(self) -> None:
         """Draw a short view at once; in a long one, gather what is new."""
-        if self.scene is None or self.scene.content is not None:
+        now = self.scene
+        if now is None or isinstance(now.content, Card) or (now.content is not None and now.overview is None):
             self.show_scene()
         else:
             self._pace.gather()
@@ -247,15 +253,47 @@ class Explorer(Screen[None]):
         self._restyle(self.look.toggled(matrix))
         self._status.flash(f"{matrix.upper()} is {'hidden' if matrix in self.look.hidden else 'shown'}.")
 
+    def action_metric(self, step: int) -> None:
+        """The next metric, or the previous one."""
+        self._rearrange(lambda seen: metric_stepped(self.look, seen, step))
+
+    def action_listing(self) -> None:
+        """All metrics of the next matrix, or one metric of all."""
+        self._rearrange(lambda seen: listing_stepped(self.look, seen))
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._rearrange(lambda seen: sorted_further(self.look, seen))
+
+    def action_reverse(self) -> None:
+        """Reverse the order."""
+        self._rearrange(lambda seen: reversed_order(self.look, seen))
+
+    def _rearrange(self, change: "Callable[[Overview], Answer]") -> None:
+        """Change how heads or layers are shown, and say so; elsewhere, say where that has an effect."""
+        scene = self._followed()
+        if scene is None or scene.overview is None:
+            self._status.flash(ELSEWHERE)
+            return
+        look, sentence = change(scene.overview)
+        self._restyle(look)
+        self._status.flash(sentence)
+
     def action_log(self) -> None:
         """Logarithmic or linear."""
-        if self.look.transform == "energy":
+        scene = self._followed()
+        if scene is not None and scene.overview is not None:
+            self._rearrange(lambda seen: rescaled(self.look, seen))
+        elif self.look.transform == "energy":
             self._status.flash("Cumulative energy is always drawn on a linear axis.")
         else:
             self._restyle(replace(self.look, log=not self.look.log))
 
     def action_transform(self) -> None:
         """The next of σ, σ/σ₁, cumulative energy."""
+        if self.scene is not None and self.scene.overview is not None:
+            self._status.flash("m and M choose what is drawn here; c is for spectra.")
+            return
         self._restyle(self.look.transformed())
 
     def _restyle(self, look: Look) -> None:
@@ -327,16 +365,23 @@ class Explorer(Screen[None]):
     def action_export(self) -> None:
         """Write the view as CSV, in a thread: a model's can be large."""
         from ..sharing import export_view
+        from ..tables import rows_of
 
-        if scene := self._followed():
-            self.run_worker(export_view(self, scene.view, self.look.hidden), group="export", exclusive=False)
+        if (scene := self._followed()) and self.session is not None:
+            view = scene.view or rows_of(self.session, self.address, self._k)
+            self.run_worker(export_view(self, view, self.look.hidden), group="export", exclusive=False)
 
     def action_copy(self) -> None:
         """Put the table on the terminal's clipboard."""
-        from ..sharing import copy_view
+        from svdtui.engine.csv_export import table_text
+
+        from ..sharing import copy_table
 
         if scene := self._followed():
-            copy_view(self, scene.view)
+            if scene.view is not None:
+                copy_table(self, table_text(scene.view), len(scene.view.rows))
+            elif scene.overview is not None:
+                copy_table(self, self._results.overview_text(), int(scene.overview.computed.sum()))
 
     def _followed(self) -> "Scene | None":
         """The scene of where the cursor is now."""

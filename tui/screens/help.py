@@ -27,7 +27,7 @@ OWNERS: dict[Owner, str] = {
 }
 
 ADDRESSES = (
-    ("12", "layer 12: a table of its heads"),
+    ("12", "layer 12: its heads, side by side"),
     ("12.5", "head 5 of layer 12: its Q, K, V and O"),
     ("12.5.q", "one matrix of a head: q, k, v or o"),
     ("12.q_proj", "a whole matrix of a layer"),

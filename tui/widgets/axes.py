@@ -44,18 +44,24 @@ def _multiple(factor: int, power: int) -> str:
     return tick(factor * 10.0**power, 10.0**power) if power < 5 else f"{factor}e{power}"
 
 
-def index_ticks(last: int, count: int) -> list[int]:
-    """Indices from 1 to `last`: both ends, and round numbers between them that leave room for the ends."""
-    step = max(1, int(nice_step(last / max(1, count), (1, 2, 4, 5) if last < 1000 else (1, 2, 5))))
-    inner = [i for i in range(step, last, step) if i > step / 2 and last - i > step * 0.6]
-    return [1, *(i for i in inner if i > 1), last] if last > 1 else [1]
+def index_ticks(first: int, last: int, count: int) -> list[int]:
+    """Indices from `first` to `last`: both ends, and round numbers between them that leave room for the ends."""
+    if last <= first:
+        return [first]
+    step = max(1, int(nice_step((last - first + 1) / max(1, count), (1, 2, 4, 5) if last < 1000 else (1, 2, 5))))
+    round_numbers = range(first - first % step, last, step)
+    return [
+        first,
+        *(i for i in round_numbers if i > first - 1 + step / 2 and i > first and last - i > step * 0.6),
+        last,
+    ]
 
 
 def nice_step(least: float, factors: tuple[int, ...] = (1, 2, 5)) -> float:
     """The smallest of `factors` × a power of ten that is at least `least`."""
     if not least > 0 or not math.isfinite(least):
         return 1.0
-    power = 10.0 ** math.floor(math.log10(least))
+    power = 10.0 ** math.floor(math.log10(least)) or least
     for factor in factors:
         if factor * power >= least * (1 - 1e-9):
             return factor * power

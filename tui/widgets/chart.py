@@ -1,11 +1,13 @@
 """A chart as lines of text: axis labels, braille curves, and a label at the end of each curve."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from .axes import index_ticks, linear_ticks, log_ticks
 from .curves import Curve, limits
 from .painted import Line, Span
-from .raster import dot_column, dot_row, draw
+from .raster import Range, dot_column, dot_row, draw
 
 MIN_WIDTH, MIN_HEIGHT = 24, 4
 """The smallest chart that says something."""
@@ -20,28 +22,39 @@ def chart(curves: Sequence[Curve], width: int, height: int, *, log: bool, letter
         return []
     x, y = limits(curves, log)
     rows = height - 1
-    ticks = log_ticks(*y, max(2, rows // 2)) if log else linear_ticks(*y, max(2, rows // 3))
-    labels = _thinned({dot_row(at, y, rows): label for at, label in reversed(ticks)})
-    gutter = max((len(label) for label in labels.values()), default=0) + 1
+    labels = value_labels(y, rows, log=log)
+    gutter = gutter_of(labels)
     names = [curve.label for curve in curves if len(curves) > 1]
     margin = max((len(name) for name in names), default=1) + 1
     columns = width - gutter - 1 - margin
     canvas = draw(curves, x, y, columns, rows)
     if letters and len(curves) > 1:
-        _write_letters(canvas, curves, x, y)
+        write_letters(canvas, curves, x, y)
     ends = spread([dot_row(float(curve.y[-1]), y, rows) for curve in curves], [float(c.y[-1]) for c in curves], rows)
     end_labels: dict[int, Span] = {}
     if names:
         end_labels = {row: (" " + curve.label, curve.ink) for row, curve in zip(ends, curves, strict=True)}
-    lines: list[Line] = []
-    for row in range(rows):
-        label = labels.get(row)
-        axis = (f"{label or '':>{gutter - 1}} {'┤' if label else '│'}", "dim")
-        lines.append([axis, *canvas[row], end_labels.get(row, ("", ""))])
-    lines.append(
-        [(" " * gutter + "└" + _index_axis(max(int(curve.x[-1]) for curve in curves), columns, x) + " i", "dim")]
-    )
-    return lines
+    lines: list[Line] = [
+        [value_axis(labels.get(row), gutter), *canvas[row], end_labels.get(row, ("", ""))] for row in range(rows)
+    ]
+    last = max(int(curve.x[-1]) for curve in curves)
+    return [*lines, [(" " * gutter + "└" + index_axis(1, last, columns, x) + " i", "dim")]]
+
+
+def value_labels(y: Range, rows: int, *, log: bool) -> dict[int, str]:
+    """The y axis: what stands at which row."""
+    ticks = log_ticks(*y, max(2, rows // 2)) if log else linear_ticks(*y, max(3, rows // 3))
+    return _thinned({dot_row(at, y, rows): label for at, label in reversed(ticks)})
+
+
+def gutter_of(labels: Mapping[int, str]) -> int:
+    """Cells left of the y axis."""
+    return max((len(label) for label in labels.values()), default=0) + 1
+
+
+def value_axis(label: str | None, gutter: int) -> Span:
+    """A row's piece of the y axis."""
+    return f"{label or '':>{gutter - 1}} {'┤' if label else '│'}", "dim"
 
 
 def _thinned(labels: dict[int, str]) -> dict[int, str]:
@@ -83,11 +96,11 @@ def spread(rows: Sequence[int], heights: Sequence[float], count: int) -> list[in
     return result
 
 
-def _index_axis(last: int, columns: int, x: tuple[float, float]) -> str:
+def index_axis(first: int, last: int, columns: int, x: Range) -> str:
     """The x axis as a line with the indices written into it, as in ` 1 ──── 32 ──── 64 `."""
     axis = ["─"] * columns
     taken = -1
-    ticks = index_ticks(last, max(2, columns // 12))
+    ticks = index_ticks(first, last, max(2, columns // 12))
     for at in [ticks[0], ticks[-1], *ticks[1:-1]]:
         text = f" {at} "
         start = max(0, min(dot_column(float(at), x, columns) - len(text) // 2, columns - len(text)))
@@ -98,16 +111,28 @@ def _index_axis(last: int, columns: int, x: tuple[float, float]) -> str:
     return "".join(axis)
 
 
-def _write_letters(
-    canvas: list[list[Span]], curves: Sequence[Curve], x: tuple[float, float], y: tuple[float, float]
-) -> None:
+def write_letters(canvas: list[list[Span]], curves: Sequence[Curve], x: Range, y: Range) -> None:
     """Put each curve's label on the curve at a few places, each curve at its own columns."""
     columns = sum(len(text) for text, _ in canvas[0])
     for number, curve in enumerate(curves):
         for part in range(1, 8, 2):
-            at = int((part + number / len(curves)) / 8 * (len(curve.x) - 1))
-            row, column = dot_row(float(curve.y[at]), y, len(canvas)), dot_column(float(curve.x[at]), x, columns)
-            canvas[row] = _replaced(canvas[row], column, curve.label[0], curve.ink)
+            at = _point_on(curve, (part + number / len(curves)) / 8)
+            if at is not None:
+                row, column = dot_row(at[1], y, len(canvas)), dot_column(at[0], x, columns)
+                canvas[row] = _replaced(canvas[row], column, curve.label[0], curve.ink)
+
+
+def _point_on(curve: Curve, share: float) -> tuple[float, float] | None:
+    """The point at a share of a curve's way to the right; in a gap, the last one before it."""
+    (there,) = np.isfinite(curve.y).nonzero()
+    if not len(there):
+        return None
+    x, y = curve.x[there], curve.y[there]
+    at = x[0] + share * (x[-1] - x[0])
+    before = int(np.searchsorted(x, at, side="right")) - 1
+    if before + 1 < len(x) and there[before + 1] == there[before] + 1:
+        return float(at), float(np.interp(at, x, y))
+    return float(x[before]), float(y[before])
 
 
 def _replaced(line: list[Span], column: int, letter: str, ink: str) -> list[Span]:

@@ -20,12 +20,14 @@ TRANSFORMS: dict[Transform, str] = {"sigma": "σ", "relative": "σ/σ₁", "ener
 
 @dataclass(frozen=True)
 class Curve:
-    """Points to be joined by a line, all finite; `y` is already log₁₀ on a logarithmic axis."""
+    """Points to be joined by a line, which breaks where `y` is NaN; `y` is already log₁₀ on a logarithmic axis."""
 
     label: str
     ink: str
     x: "Array"
     y: "Array"
+    joined: bool = True
+    """False for points that stand alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ def trace(spectra: Iterable[Spectrum], transform: Transform, log: bool) -> tuple
             remarks.append(f"{spectrum.label} is all zeros")
             continue
         x = np.arange(1, len(y) + 1, dtype=np.float64)
+        x, y = x[np.isfinite(y)], y[np.isfinite(y)]  # values that are not descending may have endless energy
         if is_logarithmic(transform, log):
             shown = y > 0
             zeros = int(len(y) - shown.sum())
@@ -80,6 +83,14 @@ def _transformed(sigma: "Array", transform: Transform) -> "Array | None":
         return relative
     energy = np.square(relative).cumsum()
     return np.asarray(energy / energy[-1])
+
+
+def runs(curve: Curve) -> list["NDArray[np.int_]"]:
+    """The indices of the curve's points, divided where there is a gap; undivided where they are not joined."""
+    (there,) = (np.isfinite(curve.x) & np.isfinite(curve.y)).nonzero()
+    if not len(there) or not curve.joined:
+        return [there][: len(there)]
+    return np.split(there, (np.diff(there) > 1).nonzero()[0] + 1)
 
 
 def decimate(x: "Array", y: "Array", columns: int) -> tuple[list[float], list[float]]:

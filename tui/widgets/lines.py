@@ -112,6 +112,12 @@ class KeyBar(Painted):
         self._offered = offered
         self._places: list[tuple[int, int, tuple[Key, ...]]] = []
 
+    def offer(self, keys: Sequence[Key]) -> None:
+        """Show other keys."""
+        if keys != self._offered:
+            self._offered = keys
+            self.repaint()
+
     def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
         """The line."""
         spans: list[Span] = []

@@ -1,17 +1,17 @@
 """Curves as braille, drawn by plotext.
 
 plotext 6.1 keeps one figure for the whole process, so this module is the only one that uses it. A value that is not
-finite aborts the process inside plotext, so none gets there; its axes and legend are not used.
+finite aborts the process inside plotext, so none gets there: a curve goes in pieces, between its gaps. plotext's axes
+and legend are not used.
 """
 
 import re
 from collections.abc import Sequence
-from math import isfinite
 from typing import TYPE_CHECKING
 
 import plotext
 
-from .curves import Curve, decimate
+from .curves import Curve, decimate, runs
 
 if TYPE_CHECKING:
     from .painted import Span
@@ -39,13 +39,11 @@ def draw(curves: Sequence[Curve], x: Range, y: Range, width: int, height: int) -
         ruler.lim(low + inset, high - inset)  # plotext's limits are the centres of the outer cells
         ruler.ticks([])
     for number, curve in reversed(list(enumerate(curves, 1))):  # the first curve lies on top
-        points = [
-            (a, b) for a, b in zip(*decimate(curve.x, curve.y, width), strict=True) if isfinite(a) and isfinite(b)
-        ]
-        if points:
-            # The colour is only a number by which `_spans` finds the curve again.
-            marker = plotext.marker("braille", plotext.pixel(number))
-            figure.draw(figure.signal(*map(list, zip(*points, strict=True)), marker=marker).lines(len(points) > 1))
+        # The colour is only a number by which `_spans` finds the curve again.
+        marker = plotext.marker("braille", plotext.pixel(number))
+        for run in runs(curve):
+            points = decimate(curve.x[run], curve.y[run], width)
+            figure.draw(figure.signal(*points, marker=marker).lines(curve.joined and len(run) > 1))
     inks = ["", *(curve.ink for curve in curves)]
     return [_spans(line, inks) for line in figure.build().string().split("\n")[:height]]
 
@@ -58,9 +56,9 @@ def _spans(line: str, inks: Sequence[str]) -> list["Span"]:
 
 
 def dot_row(value: float, y: Range, height: int) -> int:
-    """The cell row, from the top, in which `value` is drawn."""
+    """The cell row, from the top, in which `value` is drawn: the first or the last one when it lies beyond them."""
     low, high = y
-    dot = round((value - low) / (high - low) * (height * DOTS_DOWN - 1))
+    dot = round((max(low, min(value, high)) - low) / (high - low) * (height * DOTS_DOWN - 1))
     return height - 1 - max(0, min(dot, height * DOTS_DOWN - 1)) // DOTS_DOWN
 
 

@@ -15,14 +15,15 @@ from svdtui.engine.address import Address
 
 from ..keys import bindings
 from .painted import Line, Painted
+from .rows import Rows
 from .stage import Look, Stage
 from .table import Table
 
 if TYPE_CHECKING:
-    from ..scene import Scene
+    from svdtui.engine.overview import Overview
 
-TABLE_LINES = 9
-"""Lines of the lower part while there are curves above it: all figures of a matrix, or four lines and remarks."""
+    from ..scene import Scene
+    from .overview_table import OverviewTable
 
 
 class Results(Painted, can_focus=True):
@@ -31,6 +32,7 @@ class Results(Painted, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *("ink--dim", "ink--strong", "ink--busy", "ink--bad", "ink--warn", "ink--cursor"),
         *("ink--q", "ink--k", "ink--v", "ink--o", "ink--whole"),
+        *("ink--q-band", "ink--k-band", "ink--v-band", "ink--o-band"),
     }
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("table")]
 
@@ -44,7 +46,9 @@ class Results(Painted, can_focus=True):
     def __init__(self, k: int) -> None:
         super().__init__("results")
         self._stage = Stage()
-        self._table = Table(k)
+        self._matrices = Table(k)
+        self._overview: OverviewTable | None = None
+        self._table: Rows = self._matrices
         self._table_only = False
 
     @property
@@ -57,14 +61,31 @@ class Results(Painted, can_focus=True):
         self._table_only = scene.content is None
         if scene.content is not None:
             self._stage.show(scene.title, scene.content, look, letters=self.app.no_color)
-        self._table.show(scene.scope, scene.table_title, scene.entries, remarks=scene.remarks, hidden=look.hidden)
+        if scene.overview is not None:
+            self._table = self._show_overview(scene.overview, scene.table_title, look)
+        else:
+            self._table = self._matrices
+            self._matrices.show(
+                scene.scope, scene.table_title, scene.entries, remarks=scene.remarks, hidden=look.hidden
+            )
         self.repaint()
+
+    def _show_overview(self, seen: "Overview", title: str, look: Look) -> Rows:
+        from .overview_table import OverviewTable
+
+        self._overview = self._overview or OverviewTable()
+        self._overview.show(seen, title, look)
+        return self._overview
+
+    def overview_text(self) -> str:
+        """The table of heads or layers as it stands, tab-separated."""
+        return self._overview.text() if self._overview else ""
 
     def paint(self, width: int, height: int) -> Iterator[Line]:
         """Curves and figures, or figures alone; a blank column on the left keeps them off the border."""
         split = self._split(height)
         inner = max(0, width - 1)
-        upper = self._stage.lines(inner, split) if split else []
+        upper = self._stage.lines(inner, split, self._table.number if self.has_focus else None) if split else []
         yield from ([(" ", ""), *line] for line in upper[:split])
         yield from ([] for _ in range(split - len(upper)))
         for line in self._table.lines(inner, height - split, focused=self.has_focus):
@@ -74,7 +95,7 @@ class Results(Painted, can_focus=True):
         """The line on which the table begins."""
         if self._table_only:
             return 0
-        return height if self._table.is_empty else max(0, height - TABLE_LINES)
+        return max(0, height - self._table.lines_beside_curves(height))
 
     def _change(self, change: Callable[[], None]) -> None:
         change()

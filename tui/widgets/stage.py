@@ -1,9 +1,11 @@
 """The upper right of the screen: the spectra of the selection, or a card that says why there are none."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ..listing import Listing
 from .card import Card, card_lines
 from .painted import Line, clipped
 
@@ -23,6 +25,10 @@ class Look:
     hidden: frozenset[str] = frozenset()
     metric: str = "top_ratio"
     """The field of `Metrics` that charts over heads and layers show."""
+    scales: Mapping[str, bool] = field(default_factory=dict)
+    """Metrics whose axis the user chose: whether it is logarithmic. The others' fits what is drawn."""
+    listing: Listing = field(default_factory=Listing)
+    """What the table of heads or layers shows, and in which order."""
 
     def measured(self, step: int) -> "Look":
         """With the metric that is `step` further, round and round."""
@@ -30,6 +36,10 @@ class Look:
 
         names = [metric.name for metric in METRICS]
         return replace(self, metric=names[(names.index(self.metric) + step) % len(names)])
+
+    def scaled(self, log: bool) -> "Look":
+        """With the axis of the metric that is shown logarithmic or linear."""
+        return replace(self, scales={**self.scales, self.metric: log})
 
     def toggled(self, matrix: str) -> "Look":
         """With one matrix hidden that was shown, or the other way round."""
@@ -43,6 +53,18 @@ class Look:
         return replace(self, transform=names[(names.index(self.transform) + 1) % len(names)])
 
 
+class Drawing(ABC):
+    """What draws itself in the place of spectra."""
+
+    @abstractmethod
+    def lines(self, title: str, width: int, height: int, look: Look, *, letters: bool) -> Iterator[Line]:
+        """A heading, and what is drawn below it."""
+
+    def pointing(self, lines: Sequence[Line], number: int) -> Sequence[Line]:  # noqa: ARG002 - not all can
+        """What `lines` gave, with a sign at the head or layer that the table's cursor is on."""
+        return lines
+
+
 class Stage:
     """Draws curves with plotext once there are any, a card until then."""
 
@@ -50,24 +72,29 @@ class Stage:
         self._title = ""
         self._look = Look()
         self._letters = False
-        self._content: Card | Sequence[Spectrum] = Card("", "", [])
+        self._content: Card | Drawing | Sequence[Spectrum] = Card("", "", [])
         self._drawn: tuple[tuple[int, int], list[Line]] | None = None
 
-    def show(self, title: str, content: "Card | Sequence[Spectrum]", look: Look, *, letters: bool) -> None:
+    def show(self, title: str, content: "Card | Drawing | Sequence[Spectrum]", look: Look, *, letters: bool) -> None:
         """Show spectra or a card. `letters` writes labels on the curves, for a screen without colour."""
         self._title, self._content, self._look, self._letters = title, content, look, letters
         self._drawn = None
 
-    def lines(self, width: int, height: int) -> Sequence[Line]:
-        """A title line, then the chart or the card; drawn once for each size."""
+    def lines(self, width: int, height: int, number: int | None = None) -> Sequence[Line]:
+        """A title line, then the chart or the card, drawn once for each size; `number` is what the cursor is on."""
         if self._drawn is None or self._drawn[0] != (width, height):
             self._drawn = (width, height), list(self._lines(width, height))
-        return self._drawn[1]
+        lines = self._drawn[1]
+        if number is not None and isinstance(self._content, Drawing):
+            return self._content.pointing(lines, number)
+        return lines
 
     def _lines(self, width: int, height: int) -> Iterator[Line]:
         if isinstance(self._content, Card):
-            yield self._heading(width, "")
+            yield heading(self._title, width)
             yield from card_lines(self._content, width, height - 1)
+        elif isinstance(self._content, Drawing):
+            yield from self._content.lines(self._title, width, height, self._look, letters=self._letters)
         else:
             yield from self._chart(self._content, width, height)
 
@@ -87,18 +114,24 @@ class Stage:
         rows = height - 1 - (REMARK_ROWS if remarks else 0)
         letters = self._letters or look.transform == "energy"
         lines = chart(curves, width, rows, log=log, letters=letters)
-        yield self._heading(width, f"{TRANSFORMS[look.transform]} · {'log' if log else 'linear'}")
+        yield heading(self._title, width, f"{TRANSFORMS[look.transform]} · {'log' if log else 'linear'}")
         if lines:
             yield from lines
         else:
-            yield from card_lines(Card("Nothing to draw", "dim", []), width, rows)
-            yield from [[] for _ in range(max(0, rows - 2 - (rows - 2) // 3))]
+            yield from nothing_to_draw(width, rows)
         if remarks:
             yield [(clipped(" · ".join(remarks), width), "warn" if left_out else "dim")]
 
-    def _heading(self, width: int, right: str) -> Line:
-        """`─ layer 0 · head 0 ─────────────── σ · log ─`."""
-        right = f" {right} ─" if right else ""
-        left = clipped(self._title, max(0, width - len(right) - 5))
-        rule = "─" * max(0, width - len(left) - len(right) - 3)
-        return [("─ ", "dim"), (left, "strong"), (f" {rule}{right}", "dim")]
+
+def nothing_to_draw(width: int, rows: int) -> Iterator[Line]:
+    """What stands in `rows` lines where there are no curves."""
+    yield from card_lines(Card("Nothing to draw", "dim", []), width, rows)
+    yield from [[] for _ in range(max(0, rows - 2 - (rows - 2) // 3))]
+
+
+def heading(title: str, width: int, right: str = "") -> Line:
+    """`─ layer 0 · head 0 ─────────────── σ · log ─`."""
+    right = f" {right} ─" if right else ""
+    left = clipped(title, max(0, width - len(right) - 5))
+    rule = "─" * max(0, width - len(left) - len(right) - 3)
+    return [("─ ", "dim"), (left, "strong"), (f" {rule}{right}", "dim")]

@@ -7,23 +7,22 @@ from rich.cells import cell_len
 from svdtui.engine.address import Address, Scope
 from svdtui.engine.text import printable
 
-from .columns import NARROW, Column, Entry, pinned, scrolled
+from .columns import Column, Entry, pinned, scrolled
 from .figures import figure_lines, wrapped
 from .painted import Line, Span, clipped
+from .rows import HEAD_LINES, Rows, fitting, gap_of, scrolled_words
 
 CURVE_INKS = frozenset("qkvo")
 
-HEAD_LINES = 2
-"""Lines above the entries: the title and the headings."""
 
-
-class Table:
+class Table(Rows):
     """The figures of a scope. One matrix alone needs no table: its figures are listed.
 
     The cursor stays on its matrix while lines arrive around it.
     """
 
     def __init__(self, k: int) -> None:
+        super().__init__()
         self._k = k
         self._entries: Sequence[Entry] = ()
         self._scope: Scope = "head"
@@ -31,10 +30,6 @@ class Table:
         self._remarks: Sequence[str] = ()
         self._hidden: frozenset[str] = frozenset()
         self._pinned: Sequence[Column] = ()
-        self._cursor = 0
-        self._top = 0
-        self._first = 0
-        self._size = (0, 0)
 
     def show(
         self,
@@ -66,37 +61,12 @@ class Table:
         """The matrix under the cursor."""
         return self._entries[self._cursor].info.address if self._cursor < len(self._entries) else None
 
-    def move_to(self, index: int) -> None:
-        """Put the cursor on a line."""
-        self._cursor = max(0, min(index, len(self._entries) - 1))
-
-    def move(self, step: int) -> None:
-        """Move the cursor by some lines."""
-        self.move_to(self._cursor + step)
-
-    def page(self, direction: int) -> None:
-        """Move the cursor by as many lines as are in view."""
-        self.move(direction * max(1, self._size[1] - HEAD_LINES - 1))
-
-    def end(self, direction: int) -> None:
-        """Move the cursor to the first or the last line."""
-        self.move_to(len(self._entries) - 1 if direction > 0 else 0)
-
-    def index_at(self, y: int) -> int | None:
-        """Which entry is drawn on line `y` of the table."""
-        index = self._top + y - HEAD_LINES
-        return index if self.has_cursor and y >= HEAD_LINES and index < len(self._entries) else None
-
-    def scroll_columns(self, step: int) -> None:
-        """Move the columns with figures."""
-        self._first = max(0, min(self._first + step, self._last_first()))
+    @property
+    def count(self) -> int:
+        """How many matrices there are."""
+        return len(self._entries)
 
     # drawing -------------------------------------------------------------------------------------
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to draw."""
-        return not self._entries
 
     def lines(self, width: int, height: int, *, focused: bool) -> Iterator[Line]:
         """Title, headings and as many entries as fit; what else is to be said below them, where there is room."""
@@ -107,12 +77,10 @@ class Table:
             return
         fixed, loose, more = self._columns(width)
         room = max(0, height - HEAD_LINES)
-        self._top = max(0, min(self._top, self._cursor, len(self._entries) - room))
-        self._top = max(self._top, self._cursor - room + 1)
+        shown = self._in_view(room)
         yield self._heading(width, room, more)
-        gap = _gap(width)
+        gap = gap_of(width)
         yield [(gap.join(column.cell(column.heading) for column in [*fixed, *loose]), "strong" if focused else "dim")]
-        shown = range(self._top, min(self._top + room, len(self._entries)))
         for index in shown:
             yield self._line(index, width, fixed, loose, cursor=focused and index == self._cursor)
         yield from self._below(width, room - len(shown))
@@ -129,17 +97,14 @@ class Table:
 
     def _heading(self, width: int, room: int, more: str) -> Line:
         """`─ layer 3 · 128 matrices ────────── 1–40 of 128 · columns 4 > ─`."""
-        position = ""
-        if len(self._entries) > room > 0:
-            position = f"{self._top + 1}–{min(self._top + room, len(self._entries))} of {len(self._entries):,}"
-        right = " · ".join(filter(None, (position, more)))
+        right = " · ".join(filter(None, (self._position(room), more)))
         right = f" {right} ─" if right else ""
         left = f"─ {clipped(self._title, max(0, width - len(right) - 5))} "
         return [(left + "─" * max(0, width - cell_len(left) - len(right)) + right, "dim")]
 
     def _line(self, index: int, width: int, fixed: list[Column], loose: list[Column], *, cursor: bool) -> Line:
         entry = self._entries[index]
-        gap = _gap(width)
+        gap = gap_of(width)
         matrix = entry.info.address.matrix or ""
         curve = matrix if entry.info.address.head is not None and matrix in CURVE_INKS else ""
         dull = self._scope == "head" and curve in self._hidden
@@ -158,34 +123,16 @@ class Table:
         """The columns that stay, those that fit beside them, and a word about those that do not."""
         self._first = min(self._first, self._last_first())
         loose = scrolled(self._k, width)
-        shown = _fitting(loose[self._first :], self._room(width), len(_gap(width)))
+        shown = fitting(loose[self._first :], self._room(width), len(gap_of(width)))
         before, after = self._first, len(loose) - self._first - len(shown)
-        words = [f"< {before}" if before else "", f"{after} >" if after else ""]
-        more = " ".join(filter(None, words))
-        return [*self._pinned], shown, f"columns {more}" if more else ""
+        return [*self._pinned], shown, scrolled_words(before, after)
 
     def _room(self, width: int) -> int:
         """Cells beside the columns that stay."""
-        gap = len(_gap(width))
+        gap = len(gap_of(width))
         return width - sum(column.width + gap for column in self._pinned)
 
     def _last_first(self) -> int:
-        """The furthest that columns scroll: until the last one is in view."""
         width = self._size[0]
         loose = scrolled(self._k, width)
-        return len(loose) - max(1, len(_fitting(loose[::-1], self._room(width), len(_gap(width)))))
-
-
-def _gap(width: int) -> str:
-    return " " if width < NARROW else "  "
-
-
-def _fitting(columns: Sequence[Column], room: int, gap: int) -> list[Column]:
-    """The first of `columns`, as many as fit into `room` cells."""
-    fitting: list[Column] = []
-    for column in columns:
-        room -= column.width + (gap if fitting else 0)
-        if room < 0:
-            break
-        fitting.append(column)
-    return fitting
+        return len(loose) - max(1, len(fitting(loose[::-1], self._room(width), len(gap_of(width)))))

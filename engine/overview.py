@@ -1,0 +1,225 @@
+"""The parts of a place side by side: the heads of a layer, or the layers of the model. Charts and tables show it.
+
+An overview is what was known at one moment; what arrives later is in the next one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .address import Address
+from .grid import Grid, grid
+from .metrics import flat_value
+from .model import HEADS, Job, Model, SlicedTensor
+from .results import Tables, TablesOf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+BAND = (0.1, 0.9)
+"""The quantiles of a layer's slices between which its band lies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Overview(ABC):
+    """Some places with the same matrices, and the metrics of each."""
+
+    model: Model
+    address: Address
+    """The place whose parts these are."""
+    found: Sequence[Tables | None]
+    """The figures of each of `layers`, as far as they are computed."""
+    k: int
+    _grids: dict[tuple[str, str], Grid] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    @abstractmethod
+    def numbers(self) -> tuple[int, ...]:
+        """The heads or layers, ascending."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> tuple[int, ...]:
+        """The layers that they are in."""
+
+    @abstractmethod
+    def place(self, number: int) -> Address:
+        """The address of one of `numbers`."""
+
+    def beside(self, index: int) -> tuple[int, ...]:  # noqa: ARG002 - layers have nothing beside their number
+        """What stands beside a number in tables: the KV head of a query head, where heads share them."""
+        return ()
+
+    @property
+    @abstractmethod
+    def computed(self) -> "NDArray[np.bool_]":
+        """(numbers,): whether the results are there."""
+
+    @abstractmethod
+    def values(self, matrix: str, metric: str) -> "Array":
+        """(numbers,): a head's figure, or the median of a layer's; NaN where undefined or not computed."""
+
+    @abstractmethod
+    def flaws(self, matrix: str) -> "NDArray[np.int_]":
+        """(numbers,): how many slices have no spectrum, for NaN or infinite weights or a dtype without one."""
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """The matrices of a head, in the order in which they are shown."""
+        return self.model.head_matrices
+
+    def slices(self, matrix: str, metric: str) -> "Array":
+        """(layers, slices): the metric of every slice; a KV head counts once, however many heads share it."""
+        key = (matrix, metric)
+        if key not in self._grids:
+            known = dict(zip(self.layers, self.found, strict=True))
+
+            def tables(job: Job) -> Tables | None:
+                return None if job.layer is None else known.get(job.layer)
+
+            self._grids[key] = grid(self.model, matrix, metric, tables, self.layers)
+        return self._grids[key].values
+
+    def flat(self, matrix: str, metric: str) -> float | None:
+        """What a flat spectrum would give; None where that is no number of its own, or the size is not known yet."""
+        tensors = (tensors[matrix] for tensors in self._tensors if matrix in tensors)
+        n = next((n for tensor in tensors if (n := min(tensor.rows, tensor.cols))), None)
+        return None if n is None else flat_value(metric, n, self.k)
+
+    @cached_property
+    def _tensors(self) -> list[dict[str, SlicedTensor]]:
+        """For each layer, its head matrices by name."""
+        return [{each.matrix: each for each in self.model.head_tensors(layer)} for layer in self.layers]
+
+    def _is_flawed(self, matrix: str) -> "NDArray[np.bool_]":
+        """(layers, slices): which have no spectrum, as far as is known."""
+        tensors = [each.get(matrix) for each in self._tensors]
+        computed = (found is not None for found in self.found)
+        known = [
+            tensor is not None and bool(there or tensor.problem)
+            for tensor, there in zip(tensors, computed, strict=True)
+        ]
+        flawed: NDArray[np.bool_] = np.isnan(self.slices(matrix, "sigma_first")) & np.array(known)[:, None]
+        return flawed
+
+
+class HeadsOverview(Overview):
+    """The query heads of a layer: K and V of a KV head stand at every head that shares it."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The heads."""
+        return tuple(range(self.model.heads))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The one layer."""
+        assert self.address.layer is not None
+        return (self.address.layer,)
+
+    def place(self, number: int) -> Address:
+        """A head."""
+        return Address(self.address.layer, number)
+
+    def beside(self, index: int) -> tuple[int, ...]:
+        """The KV head, where query heads share them."""
+        counts = self.model.counts
+        assert counts
+        return (counts.kv_head(index),) if counts.kv_heads < counts.heads else ()
+
+    @property
+    def computed(self) -> "NDArray[np.bool_]":
+        """(heads,): all heads of a layer are computed together."""
+        return np.full(self.model.heads, self.found[0] is not None)
+
+    def owners(self, matrix: str) -> "NDArray[np.int_]":
+        """(heads,): which slice of the matrix is each query head's: its own, or that of its KV head."""
+        return np.arange(self.model.heads) * self.model.slices(matrix) // self.model.heads
+
+    def is_shared(self, matrix: str) -> bool:
+        """Whether several query heads use the same slice."""
+        return self.model.slices(matrix) < self.model.heads
+
+    def values(self, matrix: str, metric: str) -> "Array":
+        """(heads,): the figure of each."""
+        figures: Array = self.slices(matrix, metric)[0, self.owners(matrix)]
+        return figures
+
+    def flaws(self, matrix: str) -> "NDArray[np.int_]":
+        """(heads,): 1 where the head's slice has no spectrum."""
+        flawed: NDArray[np.int_] = self._is_flawed(matrix)[0, self.owners(matrix)].astype(int)
+        return flawed
+
+    def median(self, matrix: str, metric: str) -> float:
+        """The median over the slices, NaN where there is none."""
+        return float(quantiles(self.slices(matrix, metric), (0.5,))[0, 0])
+
+
+class LayersOverview(Overview):
+    """The layers of a model: a figure is the median over a layer's slices."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The layers."""
+        return self.model.layers
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """All of them."""
+        return self.model.layers
+
+    def place(self, number: int) -> Address:
+        """A layer."""
+        return Address(number)
+
+    @property
+    def computed(self) -> "NDArray[np.bool_]":
+        """(layers,): which are there."""
+        return np.array([found is not None for found in self.found])
+
+    def values(self, matrix: str, metric: str) -> "Array":
+        """(layers,): the median over the slices of each."""
+        medians: Array = quantiles(self.slices(matrix, metric), (0.5,))[0]
+        return medians
+
+    def flaws(self, matrix: str) -> "NDArray[np.int_]":
+        """(layers,): how many of the slices have no spectrum."""
+        flawed: NDArray[np.int_] = self._is_flawed(matrix).sum(axis=1)
+        return flawed
+
+    def band(self, matrix: str, metric: str) -> "Array":
+        """(2, layers): the quantiles `BAND` over the slices of each layer."""
+        return quantiles(self.slices(matrix, metric), BAND)
+
+
+def overview(model: Model, address: Address, tables: TablesOf, k: int) -> HeadsOverview | LayersOverview:
+    """The heads of a layer, or the layers of the model, as far as they are computed.
+
+    `tables` gives the figures of a layer's heads, with the same `k`.
+    """
+    if address.layer is not None:
+        return HeadsOverview(model, address, [tables(Job(address.layer, HEADS))], k)
+    return LayersOverview(model, address, [tables(Job(layer, HEADS)) for layer in model.layers], k)
+
+
+def quantiles(values: "Array", shares: Sequence[float]) -> "Array":
+    """Quantiles of each row of (rows, values), leaving out what is not finite: (shares, rows), NaN where nothing is.
+
+    They are those of `numpy.nanquantile` (Hyndman & Fan 1996, type 7), which goes through rows with NaN one by one.
+    """
+    finite = np.isfinite(values)
+    ordered = np.sort(np.where(finite, values, np.inf), axis=1)
+    last = finite.sum(axis=1) - 1  # (rows,)
+    at = np.asarray(shares)[:, None] * np.maximum(last, 0)  # (shares, rows)
+    below = np.floor(at).astype(int)
+    rows = np.arange(len(values))
+    low, high = ordered[rows, below], ordered[rows, np.minimum(below + 1, np.maximum(last, 0))]
+    with np.errstate(invalid="ignore"):
+        between: Array = np.where(last >= 0, low + (high - low) * (at - below), np.nan)
+    return between

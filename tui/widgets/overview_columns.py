@@ -1,0 +1,94 @@
+"""The columns of the table of heads or layers: one metric of every matrix, or every metric of one matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, isnan
+from typing import TYPE_CHECKING
+
+from svdtui.engine.metrics import METRICS, MetricInfo
+from svdtui.engine.overview import LayersOverview, Overview
+
+from ..formats import MISSING, figure, share
+from .columns import PENDING
+
+if TYPE_CHECKING:
+    from ..listing import Listing
+
+FLAWED = "!"
+"""Stands for a figure that there is none of because a matrix has no spectrum, and behind one that leaves some out."""
+
+ASCENDING, DESCENDING = "▲", "▼"
+
+MIN_WIDTH = 7
+
+RANGE, RANGE_WIDTH = "10–90 %", 15
+"""The heading of the bands around medians, and their cells."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FigureColumn:
+    """The figures of one metric of one matrix, a line for each head or layer."""
+
+    name: str
+    """What the column is sorted by: the matrix, or the metric."""
+    heading: str
+    matrix: str
+    metric: str
+    values: Sequence[float]
+    texts: Sequence[str]
+    ranges: Sequence[str] = ()
+    """The bands around medians, for tables that have room for them."""
+
+    @property
+    def width(self) -> int:
+        """Cells, with room for the sign of a sorted column."""
+        return max(MIN_WIDTH, len(self.heading) + len(DESCENDING), *map(len, self.texts))
+
+
+def metric_info(name: str) -> MetricInfo:
+    """The metric whose field of `Metrics` has this name."""
+    return next(metric for metric in METRICS if metric.name == name)
+
+
+def column_names(seen: Overview, listing: "Listing") -> list[str]:
+    """The names of the columns with figures, from left to right."""
+    return list(seen.matrices) if listing.matrix is None else [metric.name for metric in METRICS]
+
+
+def figure_columns(seen: Overview, metric: str, listing: "Listing") -> list[FigureColumn]:
+    """The columns with figures: `metric` of every matrix, or what the listing asks for."""
+    if listing.matrix is None:
+        return [_column(seen, matrix, matrix.upper(), matrix, metric) for matrix in seen.matrices]
+    return [_column(seen, info.name, info.label(seen.k), listing.matrix, info.name) for info in METRICS]
+
+
+def _column(seen: Overview, name: str, heading: str, matrix: str, metric: str) -> FigureColumn:
+    values = seen.values(matrix, metric).tolist()
+    states = zip(values, seen.flaws(matrix).tolist(), seen.computed.tolist(), strict=True)
+    texts = [_text(metric, value, bool(flaws), computed) for value, flaws, computed in states]
+    ranges: list[str] = []
+    if isinstance(seen, LayersOverview) and name == matrix:
+        low, high = seen.band(matrix, metric).tolist()
+        ranges = [_range_text(metric, *edges) for edges in zip(low, high, strict=True)]
+    return FigureColumn(name, heading, matrix, metric, values, texts, ranges)
+
+
+def _range_text(metric: str, low: float, high: float) -> str:
+    return "" if isnan(low) or isnan(high) else f"{metric_text(metric, low)}–{metric_text(metric, high)}"
+
+
+def _text(metric: str, value: float, flawed: bool, computed: bool) -> str:
+    if not isnan(value):
+        return metric_text(metric, value) + (FLAWED if flawed else "")
+    if flawed:
+        return FLAWED
+    return MISSING if computed else PENDING
+
+
+def metric_text(metric: str, value: float) -> str:
+    """A figure, or a median of figures, as a table shows it: ranks that count directions as whole numbers."""
+    if metric in {"top_ratio", "bottom_ratio"}:
+        return share(value)
+    if metric.startswith("energy_rank") and isfinite(value):
+        return f"{value:.0f}" if value == int(value) else f"{value:.1f}"
+    return figure(value)
