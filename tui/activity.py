@@ -1,6 +1,7 @@
 """The status line in words: what the session is doing, and how much is ready. Imported after the first frame."""
 
 from svdtui.engine.session import Session
+from svdtui.engine.text import plural
 
 from .formats import done_of, megabytes
 from .scanning import scan_words
@@ -33,6 +34,8 @@ def activity(session: Session) -> Span:
             return f"! {sentence}", "warn"
     if session.waiting:
         return "◔ The compute process is starting …" if not session.device else f"◔ {session.waiting} waiting", "busy"
+    if 0 < session.cached < len(session.model.layers):
+        return f"s computes the other {plural(len(session.model.layers) - session.cached, 'layer')}.", "dim"
     return "", ""
 
 

@@ -203,7 +203,7 @@ KEYS = (
         "s",
         "scan(False)",
         "Scan all layers",
-        "Compute the heads of all layers that are missing, in the background; esc stops.",
+        "Compute all layers that are missing; esc stops.",
         "scan",
     ),
     Key(
@@ -213,7 +213,7 @@ KEYS = (
         "S",
         "scan(True)",
         "Scan all layers and whole matrices",
-        "Compute all that is missing, whole matrices too, in the background; esc stops.",
+        "Compute all that is missing, whole matrices too.",
     ),
     Key(
         "explorer",
@@ -296,8 +296,8 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 
 _FOOTER_ORDER = [
-    *("quit", "help", "go", "scan", "layer", "metric", "table", "sort", "QKVO", "log", "head"),
-    *("curve", "export", "stop", "copy", "tree", "columns", "commands"),
+    *("quit", "help", "go", "layer", "metric", "table", "sort", "QKVO", "log", "head"),
+    *("curve", "export", "scan", "stop", "copy", "tree", "columns", "commands"),
 ]
 
 
