@@ -37,7 +37,7 @@ class WorkerProcess:
         Raises:
             OSError: there is no process, memory or file descriptor left.
         """
-        with _open_log() as log:
+        with open_log() as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -98,7 +98,7 @@ def log_path() -> Path:
 
 
 @contextlib.contextmanager
-def _open_log() -> Iterator[int | IO[bytes]]:
+def open_log() -> Iterator[int | IO[bytes]]:
     """The log, begun anew when it has grown; where none can be written, nothing."""
     path = log_path()
     try:

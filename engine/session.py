@@ -37,6 +37,7 @@ from .scanning import Scan, ScanProgress, jobs_of_scan
 from .shelf import Shelf
 from .store import Store
 from .text import plural
+from .wishes import Wishes
 
 _PATIENCE = 1.0
 """Seconds that a running job may go on after it is no longer wanted, while a wanted one waits."""
@@ -46,9 +47,6 @@ _REMOTE_PATIENCE = 0.1
 
 _GRACE = 0.3
 """Seconds that the worker may take to stop a job; one that is deep in a computation is ended."""
-
-LARGE = 200 * 10**6
-"""Bytes from which a whole matrix is read over a network only when the user asks for it."""
 
 
 class Session:
@@ -81,18 +79,11 @@ class Session:
         self.device = ""
         self.progress: Progress | None = None
         self.notice = ""
-        self._prefetch = prefetch
         self._on_event = on_event
         self._shelf = Shelf(self.store, k)
         self._failures: dict[Job, Failure] = {}
         self._deaths: dict[Job, int] = {}
-        self._focus: tuple[Job, ...] = ()
-        self._demanded: list[Job] = []
-        self._guessed: list[Job] = []
-        self._scan: Scan | None = None
-        self._cancelled: set[Job] = set()
-        self._asked_for: set[Job] = set()
-        self._too_large: set[Job] = set()
+        self._wishes = Wishes(model, self._is_to_do, prefetch=prefetch)
         request = {
             "location": model.location,
             "key": model.key,
@@ -140,19 +131,7 @@ class Session:
         The heads of a layer or a whole matrix are queued, and the heads of the layers beside it behind them. The
         model as a whole queues nothing, and neither does what is held (see `is_held`).
         """
-        before = {*self._demanded, *self._guessed}
-        jobs = () if address.layer is None and address.matrix is None else self.model.jobs(address)
-        self._focus = jobs
-        self._demanded = [job for job in jobs if self._is_to_do(job) and not self.is_held(job)]
-        guess = self._prefetch and not any(map(self.is_held, jobs))
-        near = [n for job in jobs for n in self.model.neighbours(job)] if guess else []
-        self._guessed = [
-            job
-            for job in dict.fromkeys(near)
-            if self._is_to_do(job) and job not in self._demanded and not self.is_held(job)
-        ]
-        after = {*self._demanded, *self._guessed}
-        for job in sorted(before ^ after, key=str):
+        for job in self._wishes.look_at(address):
             self._changed(job)
         self._pump()
 
@@ -163,16 +142,14 @@ class Session:
     def scan(self, *, whole: bool = False) -> int:
         """Compute all that is missing, while the user goes on; how many jobs that is. What failed is tried again."""
         jobs = self.to_scan(whole=whole)
-        self._scan = Scan(self.model, jobs) if jobs else None
-        self._cancelled.difference_update(jobs)
-        self._too_large.difference_update(jobs)
-        self._asked_for.update(jobs)
+        scan = self._wishes.scan = Scan(self.model, jobs) if jobs else None
+        self._wishes.ask_for(jobs)
         self._relay.starts_failed = 0
         self._new_start()
         for job in jobs:
             self._failures.pop(job, None)
-            if self._is_running(job) and self._scan:
-                self._scan.taken(job)
+            if self._is_running(job) and scan:
+                scan.taken(job)
             self._changed(job)
         if jobs:
             self._on_event(ScanMoved())
@@ -182,7 +159,7 @@ class Session:
     @property
     def scan_progress(self) -> ScanProgress | None:
         """How far the scan is; None when there is none."""
-        return self._scan.progress if self._scan else None
+        return self._wishes.scan.progress if self._wishes.scan else None
 
     def cancel(self) -> Job | None:
         """Stop what is running, and whatever waits, also a scan. The job that was stopped; None when nothing ran.
@@ -190,13 +167,7 @@ class Session:
         What the user looks at and what ran is held from now on, until the user asks for it again.
         """
         job = self.running
-        scan, self._scan = self._scan, None
-        dropped = {*self._demanded, *self._guessed, *(scan.waiting if scan else ()), *self._relay.running}
-        self._cancelled.update(self._demanded)
-        self._demanded, self._guessed = [], []
-        if job is not None:
-            self._cancelled.add(job)
-        self._asked_for -= self._cancelled
+        dropped = {*self._wishes.stop(job), *self._relay.running}
         self._relay.kill()
         if job is not None and job in self._worker.running:
             self._drop(job)
@@ -209,22 +180,17 @@ class Session:
 
         That is one that the user stopped, and a whole matrix for which more than `LARGE` bytes come over a network.
         """
-        if job in self._asked_for:
-            return False
-        if job in self._cancelled or job in self._too_large:
-            return True
-        return job.kind != HEADS and self._is_to_do(job) and (self.model.remote_bytes(job) or 0) > LARGE
+        return self._wishes.is_held(job)
 
     def cancelled(self, job: Job) -> bool:
         """Whether the user stopped a job, and has not asked for it since."""
-        return job in self._cancelled
+        return self._wishes.was_stopped(job)
 
     def again(self, address: Address) -> None:
         """Forget the results that a view of this place shows, and compute them once more, also what is held."""
-        for job in self.model.jobs(address):
-            self._asked_for.add(job)
-            self._cancelled.discard(job)
-            self._too_large.discard(job)
+        jobs = self.model.jobs(address)
+        self._wishes.ask_for(jobs)
+        for job in jobs:
             if not self._is_running(job):
                 self._shelf.drop(job)
                 self._failures.pop(job, None)
@@ -246,8 +212,7 @@ class Session:
             return State.CACHED
         if job in self._failures:
             return State.FAILED
-        is_waiting = job in self._demanded or job in self._guessed or (self._scan and job in self._scan.waiting)
-        return State.WAITING if is_waiting else State.ABSENT
+        return State.WAITING if job in self._wishes else State.ABSENT
 
     def result(self, job: Job) -> JobResult | None:
         """A job's result from memory or disk. A file that turns out to be unusable makes the job absent again."""
@@ -279,12 +244,12 @@ class Session:
     def running(self) -> Job | None:
         """What is computed now; what the user looks at, when that is."""
         jobs = [job for hand in self._hands for job in hand.running]
-        return next((job for job in jobs if job in self._focus), jobs[0] if jobs else None)
+        return next((job for job in jobs if job in self._wishes.focus), jobs[0] if jobs else None)
 
     @property
     def waiting(self) -> int:
         """How many jobs are in the queue, without those of a scan."""
-        return len(self._demanded) + len(self._guessed)
+        return len(self._wishes)
 
     @property
     def cached(self) -> int:
@@ -321,52 +286,37 @@ class Session:
         if self._stopped:
             return
         self._end_scan()
-        wanted = bool(self._demanded or self._guessed)
-        if self._broken is not None and (wanted or self._scan):
+        wishes = self._wishes
+        if self._broken is not None and (len(wishes) or wishes.scan):
             self._fail(None, self._broken)
             return
-        if wanted or (self._scan and not self._uses_relay):
+        if len(wishes) or (wishes.scan and not self._uses_relay):
             self._spawn(self._worker)
-        if self._scan and self._uses_relay:
+        if wishes.scan and self._uses_relay:
             self._spawn(self._relay)
-        elif not self._scan:
+        elif not wishes.scan:
             self._relay.kill()  # its memory is needed no more
-        for hand in self._hands:
-            while hand.is_free and (job := self._next(hand)):
+        for hand, for_scan in ((self._worker, not self._uses_relay), (self._relay, True)):
+            while hand.is_free and (job := wishes.next(of_scan=for_scan, of_user=hand is self._worker)):
                 self._give(hand, job)
         self._maybe_cancel()
-
-    def _next(self, hand: Hand) -> Job | None:
-        """The next job for somebody who is free."""
-        if hand is self._worker:
-            if queue := self._demanded or self._guessed:
-                return queue.pop(0)
-            if self._uses_relay:
-                return None
-        return self._scan.take() if self._scan else None
 
     def _give(self, hand: Hand, job: Job) -> None:
         if hand is self._worker:
             self.progress = None
-        if self._scan:
-            self._scan.taken(job)
-        limited = job.kind != HEADS and job not in self._asked_for
-        hand.give(job, LARGE if limited else None)
+        hand.give(job, self._wishes.most_remote(job))
         self._changed(job)
 
     def _maybe_cancel(self) -> None:
         """Stop something long that nobody waits for any more, when something else is waited for."""
         running = next(iter(self._worker.running), None)
-        if running is None or not self._demanded or running in self._focus:
+        if running is None or not self._wishes.is_demanding or running in self._wishes.focus:
             return
         patience = _REMOTE_PATIENCE if self.model.remote_bytes(running) != 0 else _PATIENCE
         left = patience - self._worker.seconds(running)
         if running.kind != HEADS or left < 0:
             self._drop(running)
-            if self._scan:
-                self._scan.put_back(running)
-            elif self._prefetch and any(running in self.model.neighbours(job) for job in self._focus):
-                self._guessed.append(running)
+            self._wishes.put_back(running)
             self._changed(running)
         else:
             asyncio.get_running_loop().call_later(left + 0.01, self._pump)
@@ -385,9 +335,10 @@ class Session:
         self._changed(running)
 
     def _end_scan(self) -> None:
-        if self._scan is None or not self._scan.is_over:
+        scan = self._wishes.scan
+        if scan is None or not scan.is_over:
             return
-        done, self._scan = self._scan.progress, None
+        done, self._wishes.scan = scan.progress, None
         what = "layer" if done.heads_only else "part"
         failed = f"; {done.failed} failed: ✗ marks them" if done.failed else ""
         kept = "" if self.keeps else ", but not kept on disk"
@@ -441,7 +392,8 @@ class Session:
             case {"event": "too_large", "job": name}:
                 job = Job.parse(name)
                 self.model.recall(job)  # the worker may have found a header that another program has kept
-                self._too_large.add(job)
+                self._wishes.find_large(job)
+                self._finish_in_scan(job, failed=True)
                 self._given_up(hand, job)
             case {"event": "cancelled", "job": name}:
                 self._given_up(hand, Job.parse(name))
@@ -474,8 +426,6 @@ class Session:
     def _given_up(self, hand: Hand, job: Job) -> None:
         """A job was stopped, or not begun."""
         hand.stopped(job)
-        if self._scan and job in self._too_large:
-            self._scan.finish(job, failed=True)
         if self.progress and self.progress.job == job:
             self.progress = None
         self._changed(job)
@@ -515,8 +465,8 @@ class Session:
         self._changed(job)
 
     def _finish_in_scan(self, job: Job, *, failed: bool) -> None:
-        if self._scan and job in self._scan:
-            self._scan.finish(job, failed=failed)
+        if self._wishes.scan and job in self._wishes.scan:
+            self._wishes.scan.finish(job, failed=failed)
             self._on_event(ScanMoved())
 
     def _fail(self, job: Job | None, failure: Failure, hand: Hand | None = None) -> None:
@@ -525,10 +475,10 @@ class Session:
                 hand.stopped(job)
             self.progress = None
             of_network = failure.title in {NetworkError.title, OfflineError.title}
-            if of_network and self._scan and job in self._scan:
+            if of_network and self._wishes.scan and job in self._wishes.scan:
                 self._give_up_scan(failure)  # the next layers would fail too
-            if job not in self._focus and of_network:
-                self._guessed = []  # nobody asked for it: it is tried when somebody does
+            if of_network and job not in self._wishes.focus:
+                self._wishes.drop_guesses()  # nobody asked for it: it is tried when somebody does
                 self._changed(job)
                 return
             self._failures[job] = failure
@@ -536,16 +486,16 @@ class Session:
             self._changed(job)
             return
         self._broken = failure  # the model or the device cannot be opened: another worker would fail too
-        failed, self._demanded, self._guessed = self._demanded, [], []
         self._give_up_scan(failure)
         self._notice(f"{failure.message} {failure.hint}".strip())
-        for each in failed:
-            self._failures[each] = failure
+        for each in self._wishes.drop():
+            if each in self._wishes.focus:
+                self._failures[each] = failure
             self._changed(each)
 
     def _give_up_scan(self, failure: Failure) -> None:
         """A scan cannot go on; what it has computed is kept."""
-        scan, self._scan = self._scan, None
+        scan, self._wishes.scan = self._wishes.scan, None
         if scan is None:
             return
         left = [*scan.waiting, *self._relay.running]
@@ -576,12 +526,8 @@ class Session:
             self._deaths[job] = self._deaths.get(job, 0) + 1
             if self._deaths[job] < 2:
                 self._obituary = f"The compute process {how} while computing {job}; trying once more."
-                if job in self._focus:
-                    self._demanded.insert(0, job)
-                elif self._scan and job in self._scan:
-                    self._scan.put_back(job)
-                else:
-                    self._guessed.insert(0, job)
+                self._wishes.put_back(job)
+                self._wishes.insist(job)
             else:
                 hint = "Press r to try again; with too little memory, close other programs first."
                 self._failures[job] = Failure("Worker failed", f"The compute process {how} twice on {job}.", hint)

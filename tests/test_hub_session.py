@@ -24,6 +24,7 @@ from svdtui.engine import (
     StateChanged,
     open_model,
     view,
+    wishes,
 )
 from svdtui.engine import session as session_module
 from tests.checkpoints import Checkpoint, write_checkpoint
@@ -256,7 +257,7 @@ async def test_browsing_fast_ends_where_it_ends(reader: HubReader, start: Start,
 async def test_a_large_whole_matrix_is_read_when_it_is_asked_for(
     reader: HubReader, start: Start, made: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "LARGE", GATE_BYTES - 1)
+    monkeypatch.setattr(wishes, "LARGE", GATE_BYTES - 1)
     session = await start()
     job, place = Job(0, "gate_proj"), Address(0, matrix="gate_proj")
     assert not session.is_held(job)  # nobody knows how large it is
@@ -280,7 +281,7 @@ async def test_a_large_whole_matrix_is_read_when_it_is_asked_for(
 async def test_a_large_whole_matrix_that_is_on_this_disk_is_not_held(
     reader: HubReader, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "LARGE", GATE_BYTES - 1)
+    monkeypatch.setattr(wishes, "LARGE", GATE_BYTES - 1)
     hf_hub_download("org/m", ONE, cache_dir=reader.access.cache_dir, endpoint=reader.access.endpoint)
     session = await start()
     session.want(Address(0, matrix="gate_proj"))

@@ -31,8 +31,8 @@ from svdtui.engine import (
     Session,
     State,
     open_model,
+    wishes,
 )
-from svdtui.engine import session as session_module
 from svdtui.engine.process import WorkerProcess
 from svdtui.engine.results import JobResult
 from svdtui.engine.source import Piece
@@ -289,7 +289,7 @@ async def session(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     """Of the model with two files; it is up to the test to start it."""
     for name, value in (trial.hub.environ | {"HF_HUB_DISABLE_TELEMETRY": "1"}).items():
         monkeypatch.setenv(name, value)  # for the worker process
-    monkeypatch.setattr(session_module, "LARGE", 1000)
+    monkeypatch.setattr(wishes, "LARGE", 1000)
     model = trial.reader.open("org/sharded")
     session = Session(model, cache_dir=trial.reader.cache_dir, device="cpu", prefetch=False)
     yield session

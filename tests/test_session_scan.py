@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from svdtui.engine import (
     HEADS,
@@ -201,12 +202,15 @@ def test_a_killed_program_loses_nothing_that_was_done(svdtui: list[str], folder:
         terminal.wait_for("All layers are computed already.")
 
 
-def test_a_scan_shows_its_progress_and_stops(svdtui: list[str], folder: Path, tmp_path: Path) -> None:
+def test_a_scan_shows_its_progress_and_stops(svdtui: list[str], tmp_path: Path) -> None:
+    big = torch.randn(1800, 2000, generator=torch.Generator().manual_seed(0))  # a second or so each
+    names = [f"model.layers.{layer}.mlp.down_proj.weight" for layer in range(4)]
+    folder = write_checkpoint(tmp_path / "slow", layers=4, overrides={name: big.clone() for name in names}).folder
     argv = [*svdtui, str(folder), "--at", "0.0", "--device", "cpu", "--cache-dir", str(tmp_path / "c")]
     with Terminal(argv, size=(100, 30)) as terminal:
         terminal.wait_for("cached")
         terminal.press("S")
-        terminal.wait_for("parts · ", timeout=30)
+        terminal.wait_for("/33 parts · ")
         terminal.press("escape")
         terminal.wait_for("S goes on")
 
