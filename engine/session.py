@@ -228,6 +228,11 @@ class Session:
         """A job's figures without its spectra, as far as they have been read: for views of many layers."""
         return self._shelf.tables(job)
 
+    async def figures_read(self) -> None:
+        """Wait until the figures of all results on disk have been read."""
+        if self._checking:
+            await asyncio.wait([self._checking])
+
     def is_flawed(self, info: MatrixInfo) -> bool:
         """Whether a matrix can never have a spectrum, as far as is known: its weights or its dtype forbid it."""
         return info.problem is not None or (info.matrix, info.index) in self._shelf.flaws(info.job)

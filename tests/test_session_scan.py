@@ -24,9 +24,10 @@ from svdtui.engine import (
     StateChanged,
     open_model,
 )
-from svdtui.engine.scanning import Scan
+from svdtui.engine.scanning import Scan, ScanProgress
 from svdtui.engine.shelf import Shelf
 from svdtui.engine.store import Store
+from svdtui.tui.scanning import scan_words, stopped_words
 
 from .checkpoints import write_checkpoint
 from .terminal import Terminal
@@ -202,7 +203,13 @@ def test_a_killed_program_loses_nothing_that_was_done(svdtui: list[str], folder:
         terminal.wait_for("All layers are computed already.")
 
 
-def test_a_scan_shows_its_progress_and_stops(svdtui: list[str], tmp_path: Path) -> None:
+def test_a_scan_is_told_in_a_line() -> None:
+    progress = ScanProgress(11, 1, 32, heads_only=True, bytes_per_second=812e6, seconds_left=41.7)
+    assert scan_words(progress) == "▰▰▰▰▱▱▱▱▱▱▱▱ 12/32 layers · 1 failed · 812 MB/s · 0:42 left"
+    assert stopped_words(progress) == "Stopped the scan at 12 of 32 layers; s goes on."
+
+
+def test_a_scan_on_screen_begins_and_stops(svdtui: list[str], tmp_path: Path) -> None:
     big = torch.randn(1800, 2000, generator=torch.Generator().manual_seed(0))  # a second or so each
     names = [f"model.layers.{layer}.mlp.down_proj.weight" for layer in range(4)]
     folder = write_checkpoint(tmp_path / "slow", layers=4, overrides={name: big.clone() for name in names}).folder
@@ -210,7 +217,7 @@ def test_a_scan_shows_its_progress_and_stops(svdtui: list[str], tmp_path: Path) 
     with Terminal(argv, size=(100, 30)) as terminal:
         terminal.wait_for("cached")
         terminal.press("S")
-        terminal.wait_for("/33 parts · ")
+        terminal.wait_for("parts; esc stops")
         terminal.press("escape")
         terminal.wait_for("S goes on")
 

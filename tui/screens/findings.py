@@ -1,0 +1,138 @@
+"""The findings: the article's conclusions tested on this model, as a page to scroll through."""
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.worker import Worker
+
+from svdtui.engine.csv_export import candidates_csv, file_name, free_paths, write_text
+from svdtui.engine.errors import EngineError
+from svdtui.engine.evidence import gather
+from svdtui.engine.findings import Findings
+from svdtui.engine.findings_process import find_aside
+from svdtui.engine.findings_text import findings_markdown
+from svdtui.engine.session import Session
+from svdtui.engine.text import plural, printable
+
+from ..activity import activity, readiness
+from ..findings_lines import findings_lines
+from ..keys import KEYS, bindings
+from ..sharing import write
+from ..widgets.card import Card, card_lines
+from ..widgets.lines import HeaderLine, KeyBar, StatusLine
+from ..widgets.page import Page
+from ..widgets.painted import Line
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at whether more layers have been computed."""
+
+
+class FindingsScreen(Screen[None]):
+    """Works the findings out when it opens, and again when more layers are there."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("findings")]
+    picture_name = ".findings"
+
+    def __init__(self, session: Session, k: int) -> None:
+        super().__init__(classes="-findings")
+        self._session = session
+        self._k = k
+        self._findings: Findings | None = None
+        self._starts: list[int] = []
+        self._computed = -1
+        self._work: Worker[None] | None = None
+        self._header = HeaderLine(session.model)
+        self._page = Page("findings")
+        self._status = StatusLine()
+
+    def compose(self) -> ComposeResult:
+        """Header, page, status, keys."""
+        yield self._header
+        yield self._page
+        yield self._status
+        yield KeyBar([key for key in KEYS if key.owner in ("findings", "app")])
+
+    def on_mount(self) -> None:
+        """Begin."""
+        self._header.set_device(self._session.device)
+        self._page.show(self._waiting)
+        self._page.focus()
+        self._look()
+        self.set_interval(LOOK_AGAIN, self._look)
+
+    def _waiting(self, width: int) -> list[Line]:
+        layers = plural(len(self._session.model.layers), "layer")
+        card = Card("◐ Findings", "busy", [f"Testing the article's statements on {layers} …"])
+        return [*card_lines(card, width, max(4, self._page.size.height))]
+
+    def _look(self) -> None:
+        """Work them out, unless nothing has changed or that is being done."""
+        self._status.show(activity(self._session), readiness(self._session))
+        if self._session.cached != self._computed and (self._work is None or self._work.is_finished):
+            self._work = self.run_worker(self._find(), exclusive=True)
+
+    async def _find(self) -> None:
+        session = self._session
+        computed = session.cached
+        await session.figures_read()
+        evidence = await asyncio.to_thread(gather, session.model, session.tables, k=self._k)
+        try:
+            found = await find_aside(evidence)
+        except EngineError as error:
+            self._computed = computed
+            card = Card("✗ No findings", "bad", [printable(str(error))])
+            self._page.show(lambda width: [*card_lines(card, width, max(4, self._page.size.height))])
+            return
+        self._computed = computed
+        is_first, self._findings = self._findings is None, found
+        self._page.show(self._laid, keep_place=not is_first)
+
+    def _laid(self, width: int) -> list[Line]:
+        assert self._findings
+        lines, self._starts = findings_lines(self._findings, width)
+        return lines
+
+    # keys ----------------------------------------------------------------------------------------
+
+    def action_scroll_lines(self, count: int) -> None:
+        """Down by some lines, or up."""
+        self._page.scroll_lines(count)
+
+    def action_scroll_pages(self, count: int) -> None:
+        """Down by some screens, or up."""
+        self._page.scroll_pages(count)
+
+    def action_scroll_end(self, direction: int) -> None:
+        """To the end of the page, or to its beginning."""
+        self._page.scroll_to_line(10**6 if direction > 0 else 0)
+
+    def action_finding(self, number: int) -> None:
+        """To one of the findings."""
+        if number <= len(self._starts):
+            self._page.scroll_to_line(self._starts[number - 1])
+
+    def action_back(self) -> None:
+        """Back to where the user was."""
+        self.dismiss()
+
+    def action_export(self) -> None:
+        """Write the page as Markdown, and the candidates as CSV."""
+        found = self._findings
+        if found is None:
+            self._status.flash("There are no findings to export yet.")
+            return
+
+        def writing() -> list[Path]:
+            base = file_name(found.model)
+            page, candidates = free_paths(Path.cwd(), base, ".findings.md", ".candidates.csv")
+            write_text(page, findings_markdown(found))
+            write_text(candidates, candidates_csv(found.model, found.revision, found.candidates))
+            return [page, candidates]
+
+        missing = found.layers - found.computed
+        remark = f"{plural(missing, 'layer')} not computed yet." if missing else ""
+        self.run_worker(write(self, writing, "Exported", remark), group="export", exclusive=False)
