@@ -6,7 +6,7 @@ from typing import Literal
 
 from textual.binding import Binding
 
-Owner = Literal["app", "explorer", "tree", "table"]
+Owner = Literal["app", "explorer", "tree", "table", "heat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,18 @@ KEYS = (
         "Copy the table to the clipboard of your terminal (OSC 52).",
         "copy",
     ),
+    Key("explorer", "heat", "H", "H", "heat", "Heat map", "A metric of every head as a map: layer × head.", "heat map"),
+    Key(
+        "explorer",
+        "pin",
+        "p",
+        "p",
+        "pin",
+        "Pin or unpin a spectrum",
+        "Pin the spectrum, up to four: it stays in the charts of heads and matrices; once more unpins it.",
+        "pin",
+    ),
+    Key("explorer", "unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra."),
     Key("explorer", "tree", "t", "t", "tree", "Show or hide the tree", "Show or hide the tree.", "tree"),
     Key(
         "explorer",
@@ -166,7 +178,61 @@ KEYS = (
         "columns",
     ),
     Key("explorer", "focus", "tab,shift+tab", "tab", "other_pane", "", "Move between tree and table."),
+    *(
+        Key("heat", f"heat-{name}", keys, shown, f"move({layers}, {heads})", "", f"The {word}.")
+        for name, keys, shown, layers, heads, word in (
+            ("up", "up,k", "↑ k", -1, 0, "layer above"),
+            ("down", "down,j", "↓ j", 1, 0, "layer below"),
+            ("left", "left,h", "← h", 0, -1, "head before"),
+            ("right", "right,l", "→ l", 0, 1, "next head"),
+        )
+    ),
+    Key("heat", "heat-page-up", "pageup", "pgup", "page(-1)", "", "Up by the layers in view."),
+    Key("heat", "heat-page-down", "pagedown", "pgdn", "page(1)", "", "Down by the layers in view."),
+    Key("heat", "heat-first", "home", "home", "end(-1)", "", "The layer's first head."),
+    Key("heat", "heat-last", "end", "end", "end(1)", "", "The layer's last head."),
+    *(
+        Key("heat", f"heat-{name}", f"{i}", f"{i}", f"matrix({i})", f"Map {name}", f"Show {name}.", "QKVO")
+        for i, name in enumerate("QKVO", 1)
+    ),
+    Key("heat", "heat-metric", "m", "m", "metric(1)", "Next metric", "Show the next metric.", "metric"),
+    Key("heat", "heat-metric-before", "M", "M", "metric(-1)", "Previous metric", "Show the one before.", "metric"),
+    Key("heat", "heat-log", "x", "x", "log", "Logarithmic or linear shades", "Logarithmic or linear shades.", "log"),
+    Key("heat", "heat-open", "enter", "enter", "open", "Open this head", "Go to this head's matrix.", "open"),
+    Key("heat", "heat-back", "escape,H", "esc", "back", "Back to the explorer", "Back to where you were.", "back"),
+    Key("heat", "heat-pin", "p", "p", "pin", "Pin or unpin a spectrum", "Pin or unpin this spectrum.", "pin"),
+    Key("heat", "heat-unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra."),
+    Key(
+        "heat",
+        "heat-export",
+        "e",
+        "e",
+        "export",
+        "Export the map as CSV",
+        "Write the map as CSV into the current folder: a line per layer, a column per head.",
+        "export",
+    ),
+    Key(
+        "heat",
+        "heat-copy",
+        "y",
+        "y",
+        "copy",
+        "Copy the map",
+        "Copy the map to the clipboard of your terminal (OSC 52).",
+        "copy",
+    ),
     Key("app", "help", "question_mark,f1", "?", "help", "Help", "Keys, and what each figure means.", "help"),
+    Key(
+        "app",
+        "picture",
+        "E",
+        "E",
+        "picture",
+        "Save a picture",
+        "Save a picture of the screen as SVG into the current folder.",
+        "picture",
+    ),
     Key("app", "palette", "ctrl+p", "^p", "command_palette", "", "All commands, and the theme.", "commands"),
     Key(
         "app",
@@ -211,8 +277,8 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 
 _FOOTER_ORDER = [
-    *("quit", "help", "go", "layer", "head", "QKVO", "log"),
-    *("curve", "export", "stop", "copy", "tree", "columns", "commands"),
+    *("quit", "help", "back", "go", "layer", "head", "QKVO", "metric", "open", "log"),
+    *("curve", "export", "heat map", "pin", "stop", "copy", "picture", "tree", "columns", "commands"),
 ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import plotext
 
-from .curves import Curve, decimate
+from .curves import Curve, decimate, dotted
 
 if TYPE_CHECKING:
     from .painted import Span
@@ -39,13 +39,20 @@ def draw(curves: Sequence[Curve], x: Range, y: Range, width: int, height: int) -
         ruler.lim(low + inset, high - inset)  # plotext's limits are the centres of the outer cells
         ruler.ticks([])
     for number, curve in reversed(list(enumerate(curves, 1))):  # the first curve lies on top
-        points = [
-            (a, b) for a, b in zip(*decimate(curve.x, curve.y, width), strict=True) if isfinite(a) and isfinite(b)
-        ]
+        if curve.dotted:
+            share = (curve.x[-1] - curve.x[0]) / (x[1] - x[0])
+            kept = dotted(curve.x, curve.y, round(share * width))
+        else:
+            kept = decimate(curve.x, curve.y, width)
+        points = [(a, b) for a, b in zip(*kept, strict=True) if isfinite(a) and isfinite(b)]
         if points:
             # The colour is only a number by which `_spans` finds the curve again.
             marker = plotext.marker("braille", plotext.pixel(number))
-            figure.draw(figure.signal(*map(list, zip(*points, strict=True)), marker=marker).lines(len(points) > 1))
+            figure.draw(
+                figure.signal(*map(list, zip(*points, strict=True)), marker=marker).lines(
+                    len(points) > 1 and not curve.dotted
+                )
+            )
     inks = ["", *(curve.ink for curve in curves)]
     return [_spans(line, inks) for line in figure.build().string().split("\n")[:height]]
 
