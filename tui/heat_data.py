@@ -12,7 +12,7 @@ from svdtui.engine.address import Address
 from svdtui.engine.events import State
 from svdtui.engine.grid import Grid, grid
 from svdtui.engine.model import HEADS, Job, Model
-from svdtui.engine.results import Tables
+from svdtui.engine.results import JobResult, Tables
 from svdtui.engine.session import Session
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ class HeatData:
     def __init__(self, session: Session, k: int) -> None:
         self._session = session
         self._k = k
-        self._tables: dict[Job, Tables] = {}
+        self._found: dict[Job, tuple[JobResult, Tables]] = {}
         self._to_fetch: list[Job] = []
-        self.refresh()
 
     def refresh(self) -> None:
         """Look at every layer once more."""
@@ -41,30 +40,31 @@ class HeatData:
         if job not in self._to_fetch and job.kind == HEADS:
             self._to_fetch.append(job)
 
-    def fetch(self, seconds: float) -> bool:
-        """Fetch what is there for so long; whether all has been looked at."""
-        until = monotonic() + seconds
-        while self._to_fetch:
-            job = self._to_fetch.pop(0)
-            found = self._read(job)
-            if found is None:
-                self._tables.pop(job, None)
-            else:
-                self._tables[job] = found
-            if monotonic() > until:
-                break
+    @property
+    def is_complete(self) -> bool:
+        """Whether all has been looked at."""
         return not self._to_fetch
 
-    def _read(self, job: Job) -> Tables | None:
-        """A layer's figures, when it is computed."""
-        if self._session.state(job) is not State.CACHED:
-            return None
-        result = self._session.result(job)
-        return None if result is None else result.tables(self._k)
+    def fetch(self, seconds: float) -> None:
+        """Fetch what is there, for so long."""
+        until = monotonic() + seconds
+        while self._to_fetch and monotonic() < until:
+            self._read(self._to_fetch.pop(0))
+
+    def _read(self, job: Job) -> None:
+        """Take a layer's figures, when it is computed."""
+        result = self._session.result(job) if self._session.state(job) is State.CACHED else None
+        if result is None:
+            self._found.pop(job, None)
+        elif job not in self._found or self._found[job][0] is not result:
+            self._found[job] = result, result.tables(self._k)
+
+    def _tables(self, job: Job) -> Tables | None:
+        return self._found[job][1] if job in self._found else None
 
     def grid(self, matrix: str, metric: str) -> Grid:
         """One metric of one head matrix, as far as it was fetched."""
-        return grid(self._session.model, matrix, metric, self._tables.get)
+        return grid(self._session.model, matrix, metric, self._tables)
 
 
 def standing(values: "NDArray[np.float64]", value: float) -> str:

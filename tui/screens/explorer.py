@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from svdtui.engine.events import Event
     from svdtui.engine.session import Session
 
+    from ..heat_data import HeatData
     from ..marks import Mark
     from ..pins import Pins
     from ..scene import Scene
@@ -69,6 +70,7 @@ class Explorer(Screen[None]):
         self._pins: Pins | None = None
         self._asks_what_to_pin = False
         self._heat_look: HeatLook | None = None
+        self._heat_data: HeatData | None = None
 
     def compose(self) -> ComposeResult:
         """Header, tree beside curves over figures, status, keys."""
@@ -344,9 +346,12 @@ class Explorer(Screen[None]):
             why = self.model.heads_problem or "These files hold no attention heads."
             self._status.flash(f"No heat map: {why}")
             return
+        from ..heat_data import HeatData
         from .heat import Heat, HeatLook
 
-        heat = Heat(self.session, self._k, self.address, self.look, self._heat_look or HeatLook(), self._pins)
+        self._heat_data = data = self._heat_data or HeatData(self.session, self._k)
+        look = self._heat_look or HeatLook()
+        heat = Heat(self.session, data, self._k, self.address, self.look, look, self._pins)
 
         def left(address: Address | None) -> None:
             self._heat_look = heat.heat_look
@@ -355,8 +360,9 @@ class Explorer(Screen[None]):
                 self.go(address)
                 self._tree.focus()
 
-        with self.app.batch_update():
+        with self.app.batch_update():  # one frame instead of four
             await self.app.push_screen(heat, left)
+        heat.refresh()
 
     @property
     def picture_name(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import monotonic
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -56,7 +57,9 @@ class Heat(Screen[Address | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("heat")]
 
-    def __init__(self, session: Session, k: int, at: Address, look: Look, heat_look: HeatLook, pins: Pins) -> None:
+    def __init__(
+        self, session: Session, data: HeatData, k: int, at: Address, look: Look, heat_look: HeatLook, pins: Pins
+    ) -> None:
         super().__init__(classes="-heat")
         self.look = look
         self.heat_look = heat_look
@@ -64,15 +67,17 @@ class Heat(Screen[Address | None]):
         self._model = session.model
         self._k = k
         self._pins = pins
-        self._data = HeatData(session, k)
+        self._data = data
         self._fetching: Timer | None = None
+        self._shown = 0.0
         if at.matrix in self._model.head_matrices and at.head is not None:
             self._choose(at.matrix)
         elif heat_look.matrix not in self._model.head_matrices:
             self._choose(self._model.head_matrices[0])
         layer = 0 if at.layer is None else self._model.layers.index(at.layer)
         column = column_of(self._model, self.matrix, at.head or 0)
-        self._data.fetch(AT_ONCE)
+        data.refresh()
+        data.fetch(AT_ONCE)
         self._chart = self._charted()
         self._map = HeatMap(self._chart, (layer, column), self._read_out)
         self._header = HeaderLine(self._model)
@@ -96,9 +101,11 @@ class Heat(Screen[Address | None]):
         yield KeyBar([key for key in KEYS if key.owner in ("heat", "app")])
 
     def on_mount(self) -> None:
-        """Go on fetching where it took too long before the first frame."""
+        """Say what computes, and go on fetching where it would have taken too long before the first frame."""
         self._header.set_device(self._session.device)
-        self._fetch_later(SOON)
+        self._show_status()
+        if not self._data.is_complete:
+            self._fetch_later(SOON)
 
     # showing -------------------------------------------------------------------------------------
 
@@ -118,8 +125,12 @@ class Heat(Screen[Address | None]):
         )
 
     def _show(self) -> None:
+        self._shown = monotonic()
         self._chart = self._charted()
         self._map.show(self._chart)
+        self._show_status()
+
+    def _show_status(self) -> None:
         self._status.show(activity(self._session), readiness(self._session))
 
     def _fetch_later(self, seconds: float) -> None:
@@ -129,9 +140,11 @@ class Heat(Screen[Address | None]):
 
     def _fetch(self) -> None:
         self._fetching = None
-        if not self._data.fetch(AT_ONCE):
+        self._data.fetch(AT_ONCE)
+        if not self._data.is_complete:
             self._fetch_later(SOON)
-        self._show()
+        if self._data.is_complete or monotonic() - self._shown > GATHER:
+            self._show()
 
     def _read_out(self, layer: int, column: int, width: int) -> Line:
         """`4.3.q  layer 4 · head 3   top-10 0.5039   3rd highest of 270`: the name gives way."""
@@ -178,12 +191,14 @@ class Heat(Screen[Address | None]):
                 self._header.set_device(device)
             case HeaderRead():
                 self._header.repaint()
-        self._status.show(activity(self._session), readiness(self._session))
+        self._show_status()
 
     def on_screen_resume(self) -> None:
         """Show what has happened under help or another overlay."""
-        self._data.refresh()
-        self._fetch_later(SOON)
+        if self._shown:
+            self._data.refresh()
+            self._fetch_later(SOON)
+        self._shown = monotonic()
 
     # keys ----------------------------------------------------------------------------------------
 

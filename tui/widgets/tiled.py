@@ -42,7 +42,7 @@ class Tile(Widget):
 
     def _part(self, y: int) -> Strip:
         left = self.region.x - self._whole.region.x
-        return self._whole.render_line(y).crop(left, left + self.size.width)
+        return self._whole.line(y).crop(left, left + self.size.width)
 
 
 class Tiled(Painted):
@@ -55,6 +55,14 @@ class Tiled(Painted):
     def compose(self) -> ComposeResult:
         """The tiles, from left to right."""
         yield from self._tiles
+
+    def line(self, y: int) -> Strip:
+        """One line, of which each tile shows a part."""
+        return super().render_line(y)
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002 - it lies under the tiles
+        """Nothing: this would be divided and then covered."""
+        return Strip.blank(self.size.width)
 
     def send(self, changed: Mapping[int, int]) -> None:
         """Send what has changed in each tile."""
