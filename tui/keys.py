@@ -133,7 +133,7 @@ KEYS = (
         "p",
         "pin",
         "Pin or unpin a spectrum",
-        "Pin the spectrum, up to four: it stays in the charts of heads and matrices; once more unpins it.",
+        "Pin or unpin the spectrum: up to four stay in the chart while you move.",
         "pin",
     ),
     Key("explorer", "unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra."),

@@ -15,7 +15,7 @@ from textual.timer import Timer
 from svdtui.engine.address import Address
 from svdtui.engine.csv_export import grid_name
 from svdtui.engine.errors import AddressError
-from svdtui.engine.events import DeviceKnown, HeaderRead, StateChanged
+from svdtui.engine.events import DeviceKnown, HeaderRead, State, StateChanged
 from svdtui.engine.metrics import METRICS, defined
 from svdtui.engine.model import HEADS, Job
 from svdtui.engine.session import Session
@@ -119,6 +119,7 @@ class Heat(Screen[Address | None]):
             grid,
             scale_of(grid.values, self.heat_look.log.get(metric.name)),
             f"{self.matrix.upper()} · {label} · layer × {heads}",
+            heads,
             label,
             partial(measure, metric.name),
             metric.meaning.format(k=self._k),
@@ -159,7 +160,10 @@ class Heat(Screen[Address | None]):
         """The figure of a cell and its place among all, or why there is none."""
         grid = self._chart.grid
         if not grid.computed[layer]:
-            mark = MARKS[self._session.state(Job(self._model.layers[layer], HEADS))]
+            state = self._session.state(Job(self._model.layers[layer], HEADS))
+            if state is State.CACHED:
+                return [("being read", "dim")]
+            mark = MARKS[state]
             return [(f"{mark.shape} {mark.word}", mark.ink)]
         value = float(grid.values[layer, column])
         told = defined(grid.metric, value)
@@ -177,7 +181,7 @@ class Heat(Screen[Address | None]):
             return printable(info.problem)
         if self._session.is_flawed(info):
             return "NaN or infinite weights"
-        return "undefined: a zero matrix, or a smallest value of 0"
+        return "undefined: the smallest value is 0" if self.look.metric == "first_last_ratio" else "a zero matrix"
 
     # what the session reports --------------------------------------------------------------------
 

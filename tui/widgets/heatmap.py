@@ -43,6 +43,8 @@ class Chart:
     grid: "Grid"
     scale: Scale | None
     title: str
+    heads: str
+    """What a column is: `head` or `KV head`."""
     label: str
     """The metric's heading."""
     text: Callable[[float], str]
@@ -58,7 +60,7 @@ class HeatMap(Tiled):
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *("ink--dim", "ink--strong", "ink--cursor", "ink--busy", "ink--bad", "ink--bar"),
+        *("ink--dim", "ink--strong", "ink--cursor", "ink--good", "ink--busy", "ink--bad", "ink--bar"),
     }
 
     class Opened(Message):
@@ -124,7 +126,7 @@ class HeatMap(Tiled):
         spare = height - AROUND - self._plan.rows
         if spare > 3:
             yield []
-        yield [(" ", ""), *legend_line(chart.label, chart.scale, chart.text, self._swatches(), self._present, inner)]
+        yield [(" ", ""), *legend_line(chart.scale, chart.text, self._swatches(), self._present, inner)]
         for line in wrapped(chart.note, inner, min(2, spare - 1)) if spare > 1 else []:
             yield [(f" {line}", "dim")]
         if spare > 0:
@@ -170,7 +172,7 @@ class HeatMap(Tiled):
             last = min(self._top + shown.layers, layers) - 1
             parts.append(f"layers {grid.layers[self._top]}–{grid.layers[last]} of {layers}")
         if shown.columns < columns:
-            parts.append(f"columns {self._left}–{self._left + shown.columns - 1} of {columns}")
+            parts.append(f"{self._chart.heads}s {self._left}–{self._left + shown.columns - 1} of {columns}")
         if not grid.computed.all():
             parts.append(f"{int(grid.computed.sum())} of {layers} layers computed")
         right = f" {' · '.join(parts)} ─" if parts else ""
