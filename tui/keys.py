@@ -209,7 +209,7 @@ KEYS = (
         "e",
         "export",
         "Export the map as CSV",
-        "Write the map as CSV into the current folder: a line per layer, a column per head.",
+        "Write the map as CSV into the current folder: a row per layer.",
         "export",
     ),
     Key(

@@ -151,7 +151,9 @@ class Explorer(Screen[None]):
         """Bring up to date what the event is about, and nothing else."""
         from svdtui.engine.events import DeviceKnown, HeaderRead, Noticed, Progressed, StateChanged
 
-        if not self.is_current and not isinstance(message.event, Noticed | DeviceKnown):
+        if isinstance(message.event, Noticed):
+            self.notify(message.event.message, severity="warning", timeout=8, markup=False)
+        if self.app.screen is not self:
             self._is_behind = True  # under an overlay, the smallest change has the whole terminal written anew
             self.app.screen.post_message(self.Reported(message.event))  # the overlay may show the same
             return
@@ -170,8 +172,7 @@ class Explorer(Screen[None]):
                 self._header.repaint()
                 self._tree.repaint()
                 self._show_soon()
-            case Noticed(sentence):
-                self.notify(sentence, severity="warning", timeout=8, markup=False)
+            case Noticed():
                 self._show_status()
             case DeviceKnown(device):
                 self._header.set_device(device)
@@ -180,7 +181,7 @@ class Explorer(Screen[None]):
         """Show what has happened under an overlay."""
         if self._is_behind:
             self._is_behind = False
-            self._header.repaint()
+            self._header.set_device(self.session.device if self.session else "")
             self._tree.repaint()
             self.show_scene()
 

@@ -74,8 +74,9 @@ class Heat(Screen[Address | None]):
             self._choose(at.matrix)
         elif heat_look.matrix not in self._model.head_matrices:
             self._choose(self._model.head_matrices[0])
+        self._head = at.head or 0
         layer = 0 if at.layer is None else self._model.layers.index(at.layer)
-        column = column_of(self._model, self.matrix, at.head or 0)
+        column = column_of(self._model, self.matrix, self._head)
         data.refresh()
         data.fetch(AT_ONCE)
         self._chart = self._charted()
@@ -225,10 +226,11 @@ class Heat(Screen[Address | None]):
             self._status.flash(f"A head of this model has {len(names)} matrices.")
             return
         layer, column = self._map.cursor
-        head = address_of(self._model, self.matrix, layer, column).head or 0
+        if column != column_of(self._model, self.matrix, self._head):  # a KV head stands for all of its heads
+            self._head = address_of(self._model, self.matrix, layer, column).head or 0
         self._choose(names[number - 1])
         self._show()
-        self._map.move_to(layer, column_of(self._model, self.matrix, head))
+        self._map.move_to(layer, column_of(self._model, self.matrix, self._head))
 
     def _choose(self, matrix: str) -> None:
         self.heat_look = replace(self.heat_look, matrix=matrix)
