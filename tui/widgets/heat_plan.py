@@ -85,10 +85,10 @@ def scrolled(first: int, cursor: int, shown: int, count: int, step: int = 1) -> 
     It is a multiple of `step`, so that layers that share a line go on sharing it. A scroll sends every cell again:
     better seldom and far than with every key.
     """
-    third = max(1, shown // 3)
+    third = shown // 3
     if cursor < first:
-        first = cursor - third
+        first = (cursor - third) // step * step
     elif cursor >= first + shown:
-        first = cursor - shown + 1 + third
-    last = count - shown
-    return min(max(0, first) // step * step, -(-max(0, last) // step) * step)
+        first = -(-(cursor - shown + 1 + third) // step) * step
+    last = -(-max(0, count - shown) // step) * step
+    return min(max(0, first), last)
