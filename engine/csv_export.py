@@ -5,19 +5,23 @@ import errno
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from .address import Address
 from .atomic import write_atomically
 from .candidates import Candidate, by_effective_rank, by_energy_rank
+from .choices import DEFAULT_K
 from .errors import ExportError
-from .metrics import METRICS
-from .model import MatrixInfo
+from .grid import Grid
+from .metrics import METRICS, defined
+from .model import MatrixInfo, Model
 from .text import spreadsheet_safe
 from .views import Row, View
 
 PLACE_COLUMNS = ("model", "revision", "layer", "head", "kv_head", "matrix")
+METRICS_END, SPECTRA_END = ".metrics.csv", ".spectra.csv"
 
 
 def metrics_csv(view: View, delimiter: str = ",") -> str:
@@ -42,12 +46,15 @@ def metrics_csv(view: View, delimiter: str = ",") -> str:
     return _csv((*PLACE_COLUMNS, "tensor", "rows", "cols", "n", *columns, "dtype", "solver"), rows, delimiter)
 
 
-def spectra_csv(view: View, wanted: Callable[[Row], bool] = lambda row: True) -> str:
-    """One line per singular value of the wanted rows, largest first, `index` from 1."""
+def spectra_csv(view: View, wanted: Callable[[Row], bool] = lambda row: True, pinned: Iterable[Row] = ()) -> str:
+    """One line per singular value of the wanted rows and then of the pinned ones, largest first, `index` from 1.
+
+    `pinned` are rows of the same model; one that is wanted anyway is not repeated.
+    """
     rows = (
         [*place, index, _number(float(sigma))]
-        for row in view.rows
-        if row.spectrum is not None and wanted(row)
+        for row in _drawn(view, wanted, pinned)
+        if row.spectrum is not None
         for place in [_place(view, row.info)]
         for index, sigma in enumerate(row.spectrum, 1)
     )
@@ -93,6 +100,25 @@ def _candidate(model: str, revision: str, candidate: Candidate) -> list[str | in
     ]
 
 
+def _drawn(view: View, wanted: Callable[[Row], bool], pinned: Iterable[Row]) -> list[Row]:
+    """The rows whose curves are drawn."""
+    rows = [row for row in view.rows if row.spectrum is not None and wanted(row)]
+    places = {row.info.address for row in rows}
+    return rows + [row for row in pinned if row.info.address not in places]
+
+
+def grid_csv(grid: Grid, delimiter: str = ",") -> str:
+    """One line per layer, a column per head (per KV head for K and V) under a line of their numbers.
+
+    A figure is at full precision, as in `metrics_csv`; empty where it is undefined or not computed.
+    """
+    rows: Iterator[list[str | int]] = (
+        [layer, *(_number(defined(grid.metric, value)) for value in values)]
+        for layer, values in zip(grid.layers, grid.values.tolist(), strict=True)
+    )
+    return _csv(("layer", *map(str, range(grid.values.shape[1]))), rows, delimiter)
+
+
 def _place(view: View, info: MatrixInfo) -> list[str | int]:
     address = info.address
     return [
@@ -122,25 +148,57 @@ def table_text(view: View) -> str:
     return metrics_csv(view, "\t")
 
 
-def export(view: View, folder: Path, wanted: Callable[[Row], bool] = lambda row: True) -> tuple[Path, ...]:
-    """Write `MODEL.SCOPE.metrics.csv` and, when there are any, the wanted rows' curves as `….spectra.csv`.
+def export(
+    view: View, folder: Path, wanted: Callable[[Row], bool] = lambda row: True, pinned: Sequence[Row] = ()
+) -> tuple[Path, ...]:
+    """Write `MODEL.SCOPE.metrics.csv` and, when there are any, the wanted and pinned curves as `….spectra.csv`.
 
     Existing files stay: a number is added to the new ones' names.
 
     Raises:
         ExportError: a file could not be written; none is left half-written.
     """
-    base = f"{file_name(view.model.name)}{_scope_name(view)}"
-    texts = {"metrics": metrics_csv(view)}
-    if any(row.spectrum is not None and wanted(row) for row in view.rows):
-        texts["spectra"] = spectra_csv(view, wanted)
+    metrics, spectra = free_paths(
+        folder,
+        f"{file_name(view.model.name)}{scope_name(view.address, is_whole=view.is_whole)}",
+        METRICS_END,
+        SPECTRA_END,
+    )
+    write_text(metrics, metrics_csv(view))
+    if not _drawn(view, wanted, pinned):
+        return (metrics,)
+    write_text(spectra, spectra_csv(view, wanted, pinned))
+    return metrics, spectra
+
+
+def export_grid(model: Model, grid: Grid, folder: Path, k: int = DEFAULT_K) -> tuple[Path, ...]:
+    """Write `MODEL.heatmap.MATRIX.METRIC.csv`; existing files stay, as in `export`.
+
+    Raises:
+        ExportError: the file could not be written; it is not left half-written.
+    """
+    (path,) = free_paths(folder, f"{file_name(model.name)}{grid_name(grid, k)}", ".csv")
+    write_text(path, grid_csv(grid))
+    return (path,)
+
+
+def grid_name(grid: Grid, k: int = DEFAULT_K) -> str:
+    """A heat map as part of a file name: `.heatmap.q.top10_ratio`."""
+    column = next(info.column(k) for info in METRICS if info.name == grid.metric)
+    return f".heatmap.{grid.matrix}.{column}"
+
+
+def free_paths(folder: Path, base: str, *endings: str) -> list[Path]:
+    """`base` with each of the endings in `folder`; where one is taken, `base-2` with all of them, and so on.
+
+    Raises:
+        ExportError: there are thousands of them.
+    """
     for number in range(1, 10_000):
         stem = base if number == 1 else f"{base}-{number}"
-        if not any(os.path.lexists(folder / f"{stem}.{kind}.csv") for kind in ("metrics", "spectra")):
-            paths = {folder / f"{stem}.{kind}.csv": text for kind, text in texts.items()}
-            for path, text in paths.items():
-                write_text(path, text)
-            return tuple(paths)
+        paths = [folder / f"{stem}{ending}" for ending in endings]
+        if not any(map(os.path.lexists, paths)):
+            return paths
     raise ExportError(f"{folder} holds 9,999 exports of this view already.", "Move them away first.")
 
 
@@ -149,11 +207,11 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name.replace("/", "--")).lstrip(".-") or "model"
 
 
-def _scope_name(view: View) -> str:
-    address = view.address
+def scope_name(address: Address, *, is_whole: bool = False) -> str:
+    """A view's place as part of a file name: `.layer-12.head-5.q`."""
     layer = "" if address.layer is None else f".layer-{address.layer}"
     head = "" if address.head is None else f".head-{address.head}"
-    return layer + head + (f".{address.matrix}" if address.matrix else "") + (".whole" if view.is_whole else "")
+    return layer + head + (f".{address.matrix}" if address.matrix else "") + (".whole" if is_whole else "")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ ratio of a zero matrix, σ₁/σₙ with σₙ = 0) is NaN in the arrays and Non
 """
 
 from collections.abc import Callable
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass, fields
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -218,11 +218,14 @@ def flat_value(metric: str, n: int, k: int = DEFAULT_K) -> float | None:
 
 def compute_metrics(sigma: "Array", k: int = DEFAULT_K) -> list[Metrics]:
     """The figures of each row of `sigma`, (slices, n), descending. A row of NaN gives all None."""
-    return [Metrics(*map(_defined, fields(Metrics), row)) for row in metric_table(sigma, k).tolist()]
+    return [Metrics(*map(defined, _NAMES, row)) for row in metric_table(sigma, k).tolist()]
 
 
-def _defined(column: "Field[Any]", value: float) -> Any:
-    """A figure as its field keeps it: None for NaN, a rank as an integer."""
+def defined(metric: str, value: float) -> Any:
+    """A figure of a table as `Metrics` keeps it: None for NaN, an energy rank as an integer."""
     if isnan(value):
         return None
-    return int(value) if column.name.startswith("energy_rank") else value
+    return int(value) if metric.startswith("energy_rank") else value
+
+
+_NAMES = tuple(field.name for field in fields(Metrics))

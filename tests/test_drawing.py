@@ -217,7 +217,7 @@ def test_clipping_counts_cells_not_characters() -> None:
 def test_every_key_is_bound_once_and_explained() -> None:
     assert len({key.id for key in KEYS}) == len(KEYS)
     assert all(key.tooltip.endswith(".") for key in KEYS)
-    for owner in ("app", "explorer", "tree", "table"):
+    for owner in ("app", "explorer", "tree", "table", "heat"):
         keys = [key for binding in bindings(owner) for key in binding.key.split(",")]
         assert len(set(keys)) == len(keys)
     assert {key.id for _, _, keys in footer() for key in keys} <= {key.id for key in KEYS}

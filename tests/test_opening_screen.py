@@ -287,7 +287,7 @@ async def test_the_palette_offers_what_can_be_done_meanwhile(tiny: Checkpoint) -
     app = app_of(Opener("org/tiny", Gate(tiny.folder)))
     async with app.run_test(size=(100, 30)) as pilot:
         titles = [command.title for command in app.get_system_commands(pilot.app.screen)]
-        assert titles == ["Help  (?)", "Quit  (q)", "Theme", "Screenshot"]
+        assert titles == ["Help  (?)", "Save a picture  (E)", "Quit  (q)", "Theme"]
         await pilot.press("q")
 
 

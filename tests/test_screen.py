@@ -478,7 +478,8 @@ async def test_the_palette_offers_our_commands_and_runs_them(folder: Path) -> No
     async with opened(folder, "0.0") as pilot:
         commands = {command.title: command for command in pilot.app.get_system_commands(pilot.app.screen)}
         for key in KEYS:
-            assert not key.title or f"{key.title}  ({key.shown})" in commands
+            offered = key.title and key.owner != "heat"  # those come with the heat map
+            assert not offered or f"{key.title}  ({key.shown})" in commands
         await press(pilot, "ctrl+p", *"later col")
         await asyncio.sleep(0.5)
         await press(pilot, "enter")

@@ -23,6 +23,7 @@ from svdtui.engine.model import Model
 from svdtui.engine.process import WorkerProcess
 from svdtui.engine.text import printable
 
+from .colours import Depth, depth_of
 from .keys import KEYS, bindings
 from .opener import Opener
 from .places import Places
@@ -108,7 +109,7 @@ class SvdtuiApp(App[int]):
 
     def _first_theme(self) -> str:
         """The terminal's own colours where there are few; else the theme chosen last, or one that fits the ground."""
-        if self.no_color or self.console.color_system in (None, "standard"):
+        if depth_of(self) is Depth.FEW:
             return PLAIN.name
         remembered = self._places.theme()
         return remembered if remembered in self.available_themes else ground_of_terminal(os.environ)
@@ -217,19 +218,33 @@ class SvdtuiApp(App[int]):
 
         self.push_screen(Help(self._k))
 
+    def action_picture(self) -> None:
+        """Save the screen as SVG, without what was said about earlier ones."""
+        self.clear_notifications()
+        self.call_after_refresh(self._save_picture)
+
+    def _save_picture(self) -> None:
+        from .picture import save_picture
+
+        model = self.explorer.model.name if self.explorer else self._opener.name if self._opener else "svdtui"
+        place = getattr(self.screen, "picture_name", f".{type(self.screen).__name__.lower()}")
+        self.run_worker(save_picture(self, model, place), group="picture", exclusive=False)
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Our commands first, then the theme and a picture of the screen."""
+        """Our commands first, then the theme."""
+        over = next((name for name in ("heat", "findings") if screen.has_class(f"-{name}")), "explorer")
+        targets = {"app": self, over: self.explorer if over == "explorer" else screen}
         for key in KEYS:
-            target = self if key.owner == "app" else self.explorer
+            target = targets.get(key.owner)
             if key.title and target is not None:
                 command = partial(target.run_action, key.action)
                 yield SystemCommand(f"{key.title}  ({key.shown})", key.tooltip, command)
         for offered in super().get_system_commands(screen):
-            if offered.title in ("Theme", "Screenshot"):
+            if offered.title == "Theme":
                 yield offered
 
     def _theme_changed(self, _: object) -> None:
-        if not self.no_color and self.console.color_system not in (None, "standard"):
+        if depth_of(self) is not Depth.FEW:
             self._places.remember_theme(self.theme)
 
 

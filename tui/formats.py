@@ -40,6 +40,13 @@ def share(value: float | None) -> str:
     return f"{value:.4f}" if value >= 0.001 else _scientific(value)
 
 
+def measure(metric: str, value: float | None) -> str:
+    """A value of a metric, a field of `Metrics`, as the tables show it."""
+    if value is not None and metric.startswith("energy_rank") and value == int(value):
+        return figure(int(value))
+    return share(value) if metric in ("top_ratio", "bottom_ratio") else figure(value)
+
+
 def _exponent(size: float) -> int:
     return int(f"{size:.3e}".partition("e")[2])
 

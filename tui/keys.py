@@ -6,7 +6,10 @@ from typing import Literal
 
 from textual.binding import Binding
 
-Owner = Literal["app", "explorer", "tree", "table"]
+Owner = Literal["app", "explorer", "tree", "table", "heat", "findings"]
+
+ON_EXPLORER: tuple[Owner, ...] = ("explorer", "tree", "table", "app")
+"""Whose keys work on the main screen."""
 
 Where = Literal["anywhere", "curves", "overview"]
 """Where a key has an effect: `curves` of a head or a matrix, an `overview` of heads or layers."""
@@ -186,6 +189,28 @@ KEYS = (
         "Copy the table to the clipboard of your terminal (OSC 52).",
         "copy",
     ),
+    Key(
+        "explorer",
+        "findings",
+        "f",
+        "f",
+        "findings",
+        "Findings",
+        "The article's conclusions, tested on this model.",
+        "findings",
+    ),
+    Key("explorer", "heat", "H", "H", "heat", "Heat map", "A metric of every head as a map: layer × head.", "heat map"),
+    Key(
+        "explorer",
+        "pin",
+        "p",
+        "p",
+        "pin",
+        "Pin or unpin a spectrum",
+        "Pin or unpin the spectrum: up to four stay in the chart while you move.",
+        "pin",
+    ),
+    Key("explorer", "unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra."),
     Key("explorer", "tree", "t", "t", "tree", "Show or hide the tree", "Show or hide the tree.", "tree"),
     Key(
         "explorer",
@@ -246,7 +271,91 @@ KEYS = (
         "columns",
     ),
     Key("explorer", "focus", "tab,shift+tab", "tab", "other_pane", "", "Move between tree and table."),
+    *(
+        Key("heat", f"heat-{name}", keys, shown, f"move({layers}, {heads})", "", f"The {word}.")
+        for name, keys, shown, layers, heads, word in (
+            ("up", "up,k", "↑ k", -1, 0, "layer above"),
+            ("down", "down,j", "↓ j", 1, 0, "layer below"),
+            ("left", "left,h", "← h", 0, -1, "head before"),
+            ("right", "right,l", "→ l", 0, 1, "next head"),
+        )
+    ),
+    Key("heat", "heat-page-up", "pageup", "pgup", "page(-1)", "", "Up by the layers in view."),
+    Key("heat", "heat-page-down", "pagedown", "pgdn", "page(1)", "", "Down by the layers in view."),
+    Key("heat", "heat-first", "home", "home", "end(-1)", "", "The layer's first head."),
+    Key("heat", "heat-last", "end", "end", "end(1)", "", "The layer's last head."),
+    *(
+        Key("heat", f"heat-{name}", f"{i}", f"{i}", f"matrix({i})", f"Map {name}", f"Show {name}.", "QKVO")
+        for i, name in enumerate("QKVO", 1)
+    ),
+    Key("heat", "heat-metric", "m", "m", "metric(1)", "Next metric", "Show the next metric.", "metric"),
+    Key("heat", "heat-metric-before", "M", "M", "metric(-1)", "Previous metric", "Show the one before.", "metric"),
+    Key("heat", "heat-log", "x", "x", "log", "Logarithmic or linear shades", "Logarithmic or linear shades.", "log"),
+    Key("heat", "heat-open", "enter", "enter", "open", "Open this head", "Go to this head's matrix.", "open"),
+    Key("heat", "heat-back", "escape,H", "esc", "back", "Back to the explorer", "Back to where you were.", "back"),
+    Key("heat", "heat-pin", "p", "p", "pin", "Pin or unpin a spectrum", "Pin or unpin this spectrum.", "pin"),
+    Key("heat", "heat-unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra."),
+    Key(
+        "heat",
+        "heat-export",
+        "e",
+        "e",
+        "export",
+        "Export the map as CSV",
+        "Write the map as CSV into the current folder: a row per layer.",
+        "export",
+    ),
+    Key(
+        "heat",
+        "heat-copy",
+        "y",
+        "y",
+        "copy",
+        "Copy the map",
+        "Copy the map to the clipboard of your terminal (OSC 52).",
+        "copy",
+    ),
+    Key("findings", "findings-up", "up,k", "↑ k", "scroll_lines(-1)", "", "Up a line."),
+    Key("findings", "findings-down", "down,j", "↓ j", "scroll_lines(1)", "", "Down a line."),
+    Key("findings", "findings-page-up", "pageup,b", "pgup", "scroll_pages(-1)", "", "Up a screen."),
+    Key("findings", "findings-page-down", "pagedown,space", "pgdn", "scroll_pages(1)", "", "Down a screen."),
+    Key("findings", "findings-first", "home", "home", "scroll_far(-1)", "", "The beginning."),
+    Key("findings", "findings-last", "end", "end", "scroll_far(1)", "", "The end."),
+    *(
+        Key("findings", f"finding-{i}", f"{i}", f"{i}", f"finding({i})", "", f"To finding {i}.", "finding")
+        for i in range(1, 6)
+    ),
+    Key(
+        "findings",
+        "findings-back",
+        "escape,f",
+        "esc",
+        "back",
+        "Back to the explorer",
+        "Back to where you were.",
+        "back",
+    ),
+    Key(
+        "findings",
+        "findings-export",
+        "e",
+        "e",
+        "export",
+        "Export the findings",
+        "Write this page as Markdown, and the candidates as CSV.",
+        "export",
+    ),
     Key("app", "help", "question_mark,f1", "?", "help", "Help", "Keys, and what each figure means.", "help"),
+    Key(
+        "app",
+        "picture",
+        "E",
+        "E",
+        "picture",
+        "Save a picture",
+        "Save a picture of the screen as SVG into the current folder.",
+        "picture",
+    ),
     Key("app", "palette", "ctrl+p", "^p", "command_palette", "", "All commands, and the theme.", "commands"),
     Key(
         "app",
@@ -280,9 +389,9 @@ def bindings(owner: Owner) -> list[Binding]:
     ]
 
 
-def offered(where: Where, keys: Iterable[Key] = KEYS) -> list[Key]:
+def offered(where: Where, owners: Iterable[Owner] = ON_EXPLORER) -> list[Key]:
     """The keys that have an effect there."""
-    return [key for key in keys if key.where in ("anywhere", where)]
+    return [key for key in KEYS if key.where in ("anywhere", where) and key.owner in owners]
 
 
 def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]:
@@ -296,8 +405,21 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 
 
 _FOOTER_ORDER = [
-    *("quit", "help", "go", "layer", "metric", "table", "sort", "QKVO", "log", "head"),
-    *("curve", "export", "scan", "stop", "copy", "tree", "columns", "commands"),
+    *("quit", "help", "back", "go", "layer", "metric", "table", "sort", "QKVO", "finding", "log", "head", "open"),
+    *(
+        "curve",
+        "export",
+        "heat map",
+        "findings",
+        "scan",
+        "pin",
+        "stop",
+        "copy",
+        "picture",
+        "tree",
+        "columns",
+        "commands",
+    ),
 ]
 
 

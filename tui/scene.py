@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from svdtui.engine.address import Scope
 from svdtui.engine.choices import DEFAULT_K
 from svdtui.engine.events import State
-from svdtui.engine.metrics import rounding_noise
 from svdtui.engine.model import HEADS, Job, Model
 from svdtui.engine.overview import Overview, overview
 from svdtui.engine.session import Session
@@ -17,11 +16,12 @@ from svdtui.engine.text import plural
 from svdtui.engine.views import Row, View, view, whole_view
 
 from .keys import Where
+from .pins import Pins
 from .scanning import stopped_words
 from .tables import tables_of
 from .widgets.card import Card, card, held_card
 from .widgets.columns import Entry
-from .widgets.curves import Spectrum
+from .widgets.curves import Spectrum, spectrum_of
 from .widgets.figures import facts
 from .widgets.metric_chart import MetricChart
 from .widgets.metric_curves import has_figures
@@ -44,6 +44,8 @@ class Scene:
     """None where the table takes all the room."""
     overview: Overview | None = None
     """The heads of a layer, or the layers of the model."""
+    pinned: Sequence[Row] = ()
+    """The rows whose pinned spectra are among the curves."""
 
     @property
     def where(self) -> Where:
@@ -53,8 +55,8 @@ class Scene:
         return "anywhere" if self.content is None else "curves"
 
 
-def scene(node: Node, session: Session, k: int = DEFAULT_K) -> Scene:
-    """The scene of a node as far as its results are there."""
+def scene(node: Node, session: Session, k: int = DEFAULT_K, pins: Pins | None = None) -> Scene:
+    """The scene of a node as far as its results are there, with the pinned spectra beside its own."""
     model, address = session.model, node.address
     if has_overview(node, model):
         return _overview_scene(node, session, k)
@@ -67,9 +69,12 @@ def scene(node: Node, session: Session, k: int = DEFAULT_K) -> Scene:
         rows = {row.info.address: row for row in seen.rows}
         infos = [model.info(address)] if node.kind == "matrix" else model.matrices(address)
         entries = [Entry(info, rows.get(info.address)) for info in infos]
-        content: Card | list[Spectrum] | None = _spectra(seen.rows) or _card(node, session, _problems(seen))
+        spectra = _spectra(seen.rows)
+        content: Card | list[Spectrum] | None
+        content = [*spectra, *(pins.spectra() if pins else ())] if spectra else _card(node, session, _problems(seen))
+        pinned = pins.rows if pins and spectra else ()
         words = facts(entries[0]) if node.kind == "matrix" else plural(len(entries), "matrix", "matrices")
-        return Scene(title, node.kind, seen, entries, words, _remarks(node, model, k), content)
+        return Scene(title, node.kind, seen, entries, words, _remarks(node, model, k), content, pinned=pinned)
     entries = [Entry(row.info, row) for row in seen.rows]
     content = None if entries else _card(node, session, _problems(seen))
     return Scene(title, _table_scope(node, model), seen, entries, _so_far(title, seen), (), content)
@@ -159,12 +164,7 @@ def _so_far(title: str, seen: View) -> str:
 
 def _spectra(rows: Sequence[Row]) -> list[Spectrum]:
     return [
-        Spectrum(
-            row.info.label,
-            row.info.matrix if row.info.address.head is not None else "whole",
-            row.spectrum,
-            rounding_noise(row.spectrum, row.info.rows, row.info.cols),
-        )
+        spectrum_of(row, row.info.label, row.info.matrix if row.info.address.head is not None else "whole")
         for row in rows
         if row.spectrum is not None
     ]

@@ -2,13 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from textual.screen import Screen
 
-from svdtui.engine.csv_export import export
+from svdtui.engine.csv_export import export, export_grid, grid_csv
 from svdtui.engine.errors import EngineError
+from svdtui.engine.grid import Grid
+from svdtui.engine.model import Model
 from svdtui.engine.text import plural, printable
 from svdtui.engine.views import Row, View
 
@@ -16,8 +19,10 @@ CLIPBOARD_LIMIT = 74_994
 """Bytes that every terminal with OSC 52 takes (the limit that hterm and others document)."""
 
 
-async def export_view(screen: Screen[None], shown: View | Awaitable[View], hidden: frozenset[str]) -> None:
-    """Write a view's table and its drawn curves as CSV into the current folder, and say where they are."""
+async def export_view(
+    screen: Screen[Any], shown: View | Awaitable[View], hidden: frozenset[str], pinned: Sequence[Row]
+) -> None:
+    """Write a view's table and the drawn curves as CSV into the current folder, and say where they are."""
     view = shown if isinstance(shown, View) else await shown
     if not view.rows:
         screen.notify("There is nothing to export yet.", severity="warning", markup=False)
@@ -26,21 +31,46 @@ async def export_view(screen: Screen[None], shown: View | Awaitable[View], hidde
     def drawn(row: Row) -> bool:
         return view.address.head is None or view.address.matrix is not None or row.info.matrix not in hidden
 
-    try:
-        paths = await asyncio.to_thread(export, view, Path.cwd(), drawn)
-    except (EngineError, OSError) as error:
-        screen.notify(printable(str(error)), title="Not exported", severity="error", timeout=10, markup=False)
+    left_out = f"{plural(view.missing, 'matrix', 'matrices')} not computed yet: left out." if view.missing else ""
+    await write(screen, lambda: export(view, Path.cwd(), drawn, pinned), "Exported", left_out)
+
+
+async def export_heat_map(screen: Screen[Any], model: Model, grid: Grid, k: int) -> None:
+    """Write a heat map as CSV into the current folder, and say where it is."""
+    missing = int((~grid.computed).sum())
+    if missing == len(grid.layers):
+        screen.notify("There is nothing to export yet.", severity="warning", markup=False)
         return
-    message = "\n".join(printable(str(path)) for path in paths)
-    if view.missing:
-        message += f"\n{plural(view.missing, 'matrix', 'matrices')} not computed yet: left out."
+    empty = f"{plural(missing, 'layer')} not computed yet: left empty." if missing else ""
+    await write(screen, lambda: export_grid(model, grid, Path.cwd(), k), "Exported", empty)
+
+
+async def write(screen: Screen[Any], writing: Callable[[], Sequence[Path]], title: str, remark: str = "") -> None:
+    """Write files in a thread, and say where they are or why they are not; `title` is what has been done."""
+    try:
+        paths = await asyncio.to_thread(writing)
+    except (EngineError, OSError) as error:
+        failed = f"Not {title.lower()}"
+        screen.notify(printable(str(error)), title=failed, severity="error", timeout=10, markup=False)
+        return
     screen.app.clear_notifications()
-    screen.notify(message, title="Exported", timeout=8, markup=False)
+    message = "\n".join(filter(None, (*(printable(str(path)) for path in paths), remark)))
+    screen.notify(message, title=title, timeout=8, markup=False)
 
 
-def copy_table(screen: Screen[None], text: str, rows: int) -> None:
-    """Send a table to the terminal's clipboard, and say what to do when it does not arrive."""
-    if not rows:
+def copy_table(screen: Screen[Any], text: str, rows: int) -> None:
+    """Send a table to the terminal's clipboard."""
+    _copy(screen, text, plural(rows, "row") if rows else "")
+
+
+def copy_heat_map(screen: Screen[Any], grid: Grid) -> None:
+    """Send a heat map to the terminal's clipboard, as text with tabs."""
+    _copy(screen, grid_csv(grid, "\t"), plural(len(grid.layers), "layer") if grid.computed.any() else "")
+
+
+def _copy(screen: Screen[Any], text: str, what: str) -> None:
+    """Send text to the terminal's clipboard, and say what to do when it does not arrive; no `what`, nothing to send."""
+    if not what:
         screen.notify("There is nothing to copy yet.", severity="warning", markup=False)
         return
     if "STY" in os.environ and "TMUX" not in os.environ:  # it would print a long sequence instead of passing it on
@@ -49,16 +79,16 @@ def copy_table(screen: Screen[None], text: str, rows: int) -> None:
         return
     size = len(text.encode()) * 4 // 3
     if size > CLIPBOARD_LIMIT:
-        message = f"{plural(rows, 'row')} are too much for a terminal's clipboard: press e for a file."
+        message = f"{what} are too much for a terminal's clipboard: press e for a file."
         screen.notify(message, severity="warning", timeout=8, markup=False)
         return
     screen.app.copy_to_clipboard(text)
     screen.app.clear_notifications()
-    screen.notify(_advice(rows), title="Copied", timeout=8, markup=False)
+    screen.notify(_advice(what), title="Copied", timeout=8, markup=False)
 
 
-def _advice(rows: int) -> str:
-    sent = f"{plural(rows, 'row')} sent to your terminal's clipboard."
+def _advice(what: str) -> str:
+    sent = f"{what} sent to your terminal's clipboard."
     if os.environ.get("TMUX"):
         return (
             f"{sent} If nothing arrives, tell tmux: set -g set-clipboard on "

@@ -1,4 +1,4 @@
-"""Colours: a dark, a light and a 16-colour theme, and the four curve colours that any theme gets.
+"""Colours: a dark, a light and a 16-colour theme, and the colours of four curves and four pins that any theme gets.
 
 The curve colours follow Okabe and Ito's palette, which stays apart under colour blindness, made lighter on dark and
 darker on light ground to a contrast of at least 4.5. A terminal with 16 colours, or none, gets the third theme: the
@@ -42,18 +42,40 @@ LIGHT = Theme(
 
 PLAIN = replace(BUILTIN_THEMES["ansi-dark"], name="svdtui-16", accent="ansi_cyan")
 
-_CURVES_DARK = {"curve-q": "#f0a53c", "curve-k": "#5ab4f0", "curve-v": "#38c793", "curve-o": "#e48bc0"}
-_CURVES_LIGHT = {"curve-q": "#a85400", "curve-k": "#0a5cab", "curve-v": "#00704d", "curve-o": "#a03078"}
+_CURVES_DARK = {
+    "curve-q": "#f0a53c",
+    "curve-k": "#5ab4f0",
+    "curve-v": "#38c793",
+    "curve-o": "#e48bc0",
+    "pin-a": "#f2e25c",
+    "pin-b": "#ff8a6b",
+    "pin-c": "#b9a7ff",
+    "pin-d": "#f4f4f4",
+}
+_CURVES_LIGHT = {
+    "curve-q": "#a85400",
+    "curve-k": "#0a5cab",
+    "curve-v": "#00704d",
+    "curve-o": "#a03078",
+    "pin-a": "#6b6000",
+    "pin-b": "#c02f12",
+    "pin-c": "#5b3fc4",
+    "pin-d": "#3a3a3a",
+}
 _CURVES_ANSI = {
     "curve-q": "ansi_red",
     "curve-k": "ansi_cyan",
     "curve-v": "ansi_green",
     "curve-o": "ansi_magenta",
+    "pin-a": "ansi_yellow",
+    "pin-b": "ansi_bright_red",
+    "pin-c": "ansi_blue",
+    "pin-d": "ansi_default",
 }
 
 
 def curve_colours(theme: Theme) -> dict[str, str]:
-    """The variables `curve-q`, `-k`, `-v`, `-o` that are readable on the ground of `theme`."""
+    """The variables `curve-q` … `curve-o` and `pin-a` … `pin-d` that are readable on the ground of `theme`."""
     if theme.ansi:
         return _CURVES_ANSI
     return _CURVES_DARK if theme.dark else _CURVES_LIGHT

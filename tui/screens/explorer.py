@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
     from ..marks import Mark
     from ..overview_keys import Answer
+    from ..pins import Pins
     from ..scene import Scene
+    from .heat import HeatLook
 
 
 class Explorer(Screen[None]):
@@ -70,6 +72,9 @@ class Explorer(Screen[None]):
         self._is_behind = False
         self._asked_to_scan: str | None = None
         """Which scan waits for its key to be pressed once more."""
+        self._pins: Pins | None = None
+        self._asks_what_to_pin = False
+        self._heat_look: HeatLook | None = None
 
     def compose(self) -> ComposeResult:
         """Header, tree beside curves over figures, status, keys."""
@@ -86,7 +91,10 @@ class Explorer(Screen[None]):
 
     def begin(self, session: "Session") -> None:
         """Show results from now on."""
+        from ..pins import Pins
+
         self.session = session
+        self._pins = Pins()
         self._tree.repaint()
         self._follow()
         self.set_timer(SETTLE, self._get_ready_to_draw)
@@ -105,6 +113,7 @@ class Explorer(Screen[None]):
 
     def on_model_tree_moved(self) -> None:
         """Follow, not with every key of a burst."""
+        self._asks_what_to_pin = False
         self._pace.moved()
 
     def _follow(self) -> None:
@@ -123,7 +132,7 @@ class Explorer(Screen[None]):
             return
         from ..scene import scene
 
-        self.scene = now = scene(self._tree.node, self.session, self._k)
+        self.scene = now = scene(self._tree.node, self.session, self._k, self._pins)
         self._results.show(now, self.look)
         self._keys.offer(offered(now.where))
         self._show_status()
@@ -156,8 +165,11 @@ class Explorer(Screen[None]):
             StateChanged,
         )
 
-        if not self.is_current and not isinstance(message.event, Noticed | DeviceKnown | ScanEnded):
+        if isinstance(message.event, Noticed):
+            self.notify(message.event.message, severity="warning", timeout=8, markup=False)
+        if self.app.screen is not self:
             self._is_behind = True  # under an overlay, the smallest change has the whole terminal written anew
+            self.app.screen.post_message(self.Reported(message.event))  # the overlay may show the same
             return
         match message.event:
             case Progressed(progress):
@@ -181,8 +193,7 @@ class Explorer(Screen[None]):
             case ScanEnded(sentence):
                 self._show_status()
                 self._status.flash(sentence)
-            case Noticed(sentence):
-                self.notify(sentence, severity="warning", timeout=8, markup=False)
+            case Noticed():
                 self._show_status()
             case DeviceKnown(device):
                 self._header.set_device(device)
@@ -191,7 +202,7 @@ class Explorer(Screen[None]):
         """Show what has happened under an overlay."""
         if self._is_behind:
             self._is_behind = False
-            self._header.repaint()
+            self._header.set_device(self.session.device if self.session else "")
             self._tree.repaint()
             self.show_scene()
 
@@ -249,7 +260,10 @@ class Explorer(Screen[None]):
             self._status.flash(str(error))
 
     def action_curve(self, matrix: str) -> None:
-        """Show or hide one of Q K V O."""
+        """Show or hide one of Q K V O; where it was asked which to pin, this is the answer."""
+        if self._asks_what_to_pin:
+            self._pin(replace(self.address, matrix=matrix))
+            return
         self._restyle(self.look.toggled(matrix))
         self._status.flash(f"{matrix.upper()} is {'hidden' if matrix in self.look.hidden else 'shown'}.")
 
@@ -342,8 +356,12 @@ class Explorer(Screen[None]):
         self._asked_to_scan = None
 
     def action_stop(self) -> None:
-        """Stop what is being read or computed, and forget what waits."""
+        """Stop what is being read or computed, and forget what waits; first of all, stop asking."""
         if self.session is None:
+            return
+        if self._asks_what_to_pin:
+            self._asks_what_to_pin = False
+            self._status.flash("Nothing pinned.")
             return
         from ..scene import stop
 
@@ -362,6 +380,75 @@ class Explorer(Screen[None]):
 
         self.app.push_screen(Goto(self.model), chosen)
 
+    def action_pin(self) -> None:
+        """Pin the selected spectrum, or unpin it; of a head's four, ask which."""
+        from ..pins import to_pin
+
+        if self.session is None:
+            return
+        if self.address.scope not in ("matrix", "head"):
+            self._status.flash("Select a head or a matrix to pin its spectrum.")
+            return
+        chosen = to_pin(self.model, self.address, self._results.address, self.look.hidden)
+        if chosen is not None:
+            self._pin(chosen)
+            return
+        self._asks_what_to_pin = True
+        names = "  ".join(f"{i} {name.upper()}" for i, name in enumerate(self.model.head_matrices, 1))
+        self._status.ask(f"Pin or unpin which?  {names}  · esc none of them")
+
+    def _pin(self, address: Address) -> None:
+        self._asks_what_to_pin = False
+        if self.session and self._pins:
+            self._status.flash(self._pins.toggle(address, self.session, self._k))
+            self.show_scene()
+
+    def action_unpin(self) -> None:
+        """Unpin all spectra."""
+        if self._pins:
+            self._status.flash(self._pins.clear())
+            self.show_scene()
+
+    async def action_heat(self) -> None:
+        """Show the heat map; from there, a cell's matrix may be chosen."""
+        if self.session is None or self._pins is None:
+            return
+        if not any(map(self.model.has_heads, self.model.layers)):
+            why = self.model.heads_problem or "These files hold no attention heads."
+            self._status.flash(f"No heat map: {why}")
+            return
+        from .heat import Heat, HeatLook
+
+        look = self._heat_look or HeatLook()
+        heat = Heat(self.session, self._k, self.address, self.look, look, self._pins)
+
+        def left(address: Address | None) -> None:
+            self._heat_look = heat.heat_look
+            self._restyle(heat.look)
+            if address is not None:
+                self.go(address)
+                self._tree.focus()
+
+        with self.app.batch_update():  # one frame instead of four
+            await self.app.push_screen(heat, left)
+        heat.refresh()
+
+    async def action_findings(self) -> None:
+        """Test the article's conclusions on what is computed."""
+        if self.session is None:
+            return
+        from .findings import FindingsScreen
+
+        with self.app.batch_update():
+            await self.app.push_screen(FindingsScreen(self.session, self._k))
+
+    @property
+    def picture_name(self) -> str:
+        """The selected place, as part of a file name."""
+        from svdtui.engine.csv_export import scope_name
+
+        return scope_name(self.address, is_whole=self._tree.node.kind == "whole")
+
     def action_export(self) -> None:
         """Write the view as CSV, in a thread: a model's can be large."""
         from ..sharing import export_view
@@ -369,7 +456,8 @@ class Explorer(Screen[None]):
 
         if (scene := self._followed()) and self.session is not None:
             view = scene.view or rows_of(self.session, self.address, self._k)
-            self.run_worker(export_view(self, view, self.look.hidden), group="export", exclusive=False)
+            writing = export_view(self, view, self.look.hidden, scene.pinned)
+            self.run_worker(writing, group="export", exclusive=False)
 
     def action_copy(self) -> None:
         """Put the table on the terminal's clipboard."""

@@ -106,7 +106,7 @@ class FindingsScreen(Screen[None]):
         """Down by some screens, or up."""
         self._page.scroll_pages(count)
 
-    def action_scroll_end(self, direction: int) -> None:
+    def action_scroll_far(self, direction: int) -> None:
         """To the end of the page, or to its beginning."""
         self._page.scroll_to_line(10**6 if direction > 0 else 0)
 

@@ -24,6 +24,7 @@ OWNERS: dict[Owner, str] = {
     "app": "Keys that work everywhere",
     "tree": "Keys in the tree",
     "table": "Keys in the table",
+    "heat": "Keys in the heat map",
 }
 
 ADDRESSES = (
@@ -51,6 +52,7 @@ class Help(ModalScreen[None]):
         Binding("escape,question_mark,f1,enter", "dismiss", "Close", show=False, id="help-close"),
         Binding("j", "scroll_page(1)", "Down", show=False, id="help-down"),
         Binding("k", "scroll_page(-1)", "Up", show=False, id="help-up"),
+        Binding("E", "app.picture", "Save a picture", show=False, id="help-picture"),
     ]
 
     def __init__(self, k: int) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from svdtui.engine.metrics import rounding_noise
+from svdtui.engine.views import Row
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -28,19 +31,28 @@ class Curve:
     y: "Array"
     joined: bool = True
     """False for points that stand alone."""
+    dotted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
     """A matrix's label and ink, and its singular values, descending, (n,).
 
-    `noise` is how many of them only say how numbers are rounded.
+    `noise` is how many of them only say how numbers are rounded. A pinned spectrum is `dotted`.
     """
 
     label: str
     ink: str
     sigma: "Array"
     noise: int = 0
+    dotted: bool = False
+
+
+def spectrum_of(row: Row, label: str, ink: str, *, dotted: bool = False) -> Spectrum:
+    """The spectrum of a row that has one."""
+    assert row.spectrum is not None
+    noise = rounding_noise(row.spectrum, row.info.rows, row.info.cols)
+    return Spectrum(label, ink, row.spectrum, noise, dotted)
 
 
 def is_logarithmic(transform: Transform, log: bool) -> bool:
@@ -68,7 +80,7 @@ def trace(spectra: Iterable[Spectrum], transform: Transform, log: bool) -> tuple
                 remarks.append(f"{spectrum.label}: the last {spectrum.noise:,} of {len(sigma):,} σ are rounding noise")
             x, y = x[shown], np.log10(y[shown])
         if len(y):
-            curves.append(Curve(spectrum.label, spectrum.ink, x, y))
+            curves.append(Curve(spectrum.label, spectrum.ink, x, y, dotted=spectrum.dotted))
     return curves, remarks
 
 
@@ -103,6 +115,12 @@ def decimate(x: "Array", y: "Array", columns: int) -> tuple[list[float], list[fl
         part = y[start:stop]
         kept += sorted({int(start + part.argmin()), int(start + part.argmax())})
     return x[kept].tolist(), y[kept].tolist()
+
+
+def dotted(x: "Array", y: "Array", columns: int) -> tuple[list[float], list[float]]:
+    """A point for every second one of `columns` columns, on the line through the points: a dotted curve."""
+    places = np.linspace(x[0], x[-1], max(2, columns // 2))
+    return places.tolist(), np.interp(places, x, y).tolist()
 
 
 def limits(curves: Sequence[Curve], log: bool) -> tuple[tuple[float, float], tuple[float, float]]:

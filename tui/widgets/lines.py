@@ -10,7 +10,7 @@ from textual.timer import Timer
 from svdtui.engine.model import Model
 from svdtui.engine.text import plural, printable
 
-from ..keys import KEYS, Key, footer
+from ..keys import Key, footer
 from .painted import Line, Painted, Span, clipped
 
 FLASH = 3.0
@@ -88,6 +88,13 @@ class StatusLine(Painted):
         self._timer = self.set_timer(QUESTION if until else FLASH, self._forget)
         self.repaint()
 
+    def ask(self, question: str) -> None:
+        """Show a question until the next answer to a key."""
+        if self._timer:
+            self._timer.stop()
+        self._answer = question
+        self.repaint()
+
     def _forget(self) -> None:
         if self._until:
             self._until()
@@ -107,7 +114,7 @@ class KeyBar(Painted):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"ink--dim", "ink--key"}
 
-    def __init__(self, offered: Sequence[Key] = KEYS) -> None:
+    def __init__(self, offered: Sequence[Key]) -> None:
         super().__init__("keys")
         self._offered = offered
         self._places: list[tuple[int, int, tuple[Key, ...]]] = []

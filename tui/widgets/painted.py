@@ -4,7 +4,7 @@ Over SSH every byte counts. Textual's own widgets send themselves whole when the
 are compared with those on screen, and a line is sent up to its last changed cell.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -30,12 +30,16 @@ class Painted(Widget):
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__(id=name)
+        self._lines: list[Line] = []
         self._strips: list[Strip] = []
         self._stale = False
         self._inks: dict[str, Style] = {}
 
     def paint(self, width: int, height: int) -> Iterable[Line]:
-        """The lines of a block of `width` × `height` cells; missing ones are blank, spare ones are left out."""
+        """The lines of a block of `width` × `height` cells; missing ones are blank, spare ones are left out.
+
+        A line that is the very same object as before counts as unchanged.
+        """
         raise NotImplementedError
 
     def repaint(self) -> None:
@@ -45,15 +49,23 @@ class Painted(Widget):
         fits, old = self._fits(), self._strips
         self._strips = self._painted()
         if not fits:
-            self.refresh()
+            self.send_all()
             return
-        regions = [
-            Region(0, y, changed, 1)
+        changed = {
+            y: cells
             for y, (before, after) in enumerate(zip(old, self._strips, strict=True))
-            if (changed := _changed_cells(before, after))
-        ]
-        if regions:
-            self.refresh(*regions)
+            if before is not after and (cells := changed_cells(before, after))
+        }
+        if changed:
+            self.send(changed)
+
+    def send(self, changed: Mapping[int, int]) -> None:
+        """Send the lines that changed, each as many cells from the left as are given for it."""
+        self.refresh(*(Region(0, y, cells, 1) for y, cells in changed.items()))
+
+    def send_all(self) -> None:
+        """Send everything."""
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """One line, as the compositor wants it."""
@@ -83,8 +95,11 @@ class Painted(Widget):
 
     def _painted(self) -> list[Strip]:
         width, height = self.size
+        before = {} if self._stale or not self._fits() else dict(zip(map(id, self._lines), self._strips, strict=False))
         self._stale = False
-        strips = [self._strip(line, width) for line, _ in zip(self.paint(width, height), range(height), strict=False)]
+        lines = [line for line, _ in zip(self.paint(width, height), range(height), strict=False)]
+        strips = [before.get(id(line)) or self._strip(line, width) for line in lines]
+        self._lines = lines
         blank = self._strip((), width)
         return strips + [blank] * (height - len(strips))
 
@@ -116,7 +131,7 @@ def _fills(line: Line) -> bool:
     return bool(line) and line[-1][1].startswith("cursor")
 
 
-def _changed_cells(before: Strip, after: Strip) -> int:
+def changed_cells(before: Strip, after: Strip) -> int:
     """How many cells from the left must be sent to turn one line into the other; 0 when they are equal."""
     old, new = list(before), list(after)
     if old == new:

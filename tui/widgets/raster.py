@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import plotext
 
-from .curves import Curve, decimate, runs
+from .curves import Curve, decimate, dotted, runs
 
 if TYPE_CHECKING:
     from .painted import Span
@@ -42,8 +42,14 @@ def draw(curves: Sequence[Curve], x: Range, y: Range, width: int, height: int) -
         # The colour is only a number by which `_spans` finds the curve again.
         marker = plotext.marker("braille", plotext.pixel(number))
         for run in runs(curve):
-            points = decimate(curve.x[run], curve.y[run], width)
-            figure.draw(figure.signal(*points, marker=marker).lines(curve.joined and len(run) > 1))
+            piece, values = curve.x[run], curve.y[run]
+            if curve.dotted:
+                share = (piece[-1] - piece[0]) / (x[1] - x[0])
+                points = dotted(piece, values, round(share * width))
+            else:
+                points = decimate(piece, values, width)
+            joined = curve.joined and not curve.dotted and len(run) > 1
+            figure.draw(figure.signal(*points, marker=marker).lines(joined))
     inks = ["", *(curve.ink for curve in curves)]
     return [_spans(line, inks) for line in figure.build().string().split("\n")[:height]]
 

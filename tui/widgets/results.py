@@ -33,6 +33,7 @@ class Results(Painted, can_focus=True):
         *("ink--dim", "ink--strong", "ink--busy", "ink--bad", "ink--warn", "ink--cursor"),
         *("ink--q", "ink--k", "ink--v", "ink--o", "ink--whole"),
         *("ink--q-band", "ink--k-band", "ink--v-band", "ink--o-band"),
+        *("ink--pin-a", "ink--pin-b", "ink--pin-c", "ink--pin-d"),
     }
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("table")]
 
@@ -55,6 +56,11 @@ class Results(Painted, can_focus=True):
     def has_table(self) -> bool:
         """Whether there are lines to move through."""
         return self._table.has_cursor
+
+    @property
+    def address(self) -> Address | None:
+        """The matrix under the table's cursor, while keys go there."""
+        return self._table.address if self.has_focus and self.has_table else None
 
     def show(self, scene: "Scene", look: Look) -> None:
         """Show another scene, or the same in another way."""

@@ -104,7 +104,8 @@ class Stage:
 
         look = self._look
         log = is_logarithmic(look.transform, look.log)
-        out = look.hidden if len(spectra) > 1 else frozenset()
+        own = [spectrum for spectrum in spectra if not spectrum.dotted]
+        out = look.hidden if len(own) > 1 else frozenset()
         shown = [spectrum for spectrum in spectra if spectrum.ink not in out]
         curves, remarks = trace(shown, look.transform, look.log)
         left_out = bool(remarks)

@@ -1,0 +1,170 @@
+"""Spectra that stay in the chart while the user moves on, and what an export makes of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from svdtui.engine import Address, Analysis, metrics_csv, open_model, spectra_csv
+from svdtui.tui.pins import MOST, to_pin
+from svdtui.tui.widgets.chart import chart
+from svdtui.tui.widgets.curves import Spectrum, trace
+from tests.checkpoints import write_checkpoint
+from tests.test_screen import Screen, explorer, opened, press, shown, toasts, until
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three layers of four heads over two KV heads, all of them computed."""
+    folder = write_checkpoint(tmp_path_factory.mktemp("pins") / "tiny", layers=3).folder
+    with Analysis(folder, cache_dir=folder.parent / "cache") as analysis:
+        for job in analysis.jobs():
+            analysis.result(job)
+        analysis.result(analysis.jobs("0.down_proj")[0])
+    return folder
+
+
+def pinned(pilot: Screen) -> list[str]:
+    """The labels of pinned curves at the right end of the chart, in the order of their letters."""
+    upper = shown(pilot, "#results").splitlines()[1:-9]
+    found = [line.split()[-2:] for line in upper if "." in line.split()[-1] and line.split()[-2:][0] in "abcd"]
+    return [" ".join(words) for words in sorted(found)]
+
+
+async def test_a_pin_stays_while_one_moves_anywhere(folder: Path) -> None:
+    async with opened(folder, "0.3.q") as pilot:
+        await press(pilot, "p")
+        assert "Pinned 0.3.q." in shown(pilot, "#status")
+        for place in ("1.2", "2.0.k", "0.down_proj", "0.3"):
+            await press(pilot, *f"g{place}", "enter")
+            await until(pilot, lambda: pinned(pilot) == ["a 0.3.q"])
+        await press(pilot, *"g0", "enter")
+        assert "a 0.3.q" not in shown(pilot, "#results")
+        await press(pilot, *"g1.1", "enter", "t")  # without the tree there is more room
+        assert pinned(pilot) == ["a 0.3.q"]
+
+
+async def test_p_again_unpins_and_capital_p_unpins_all(folder: Path) -> None:
+    async with opened(folder, "0.0.q") as pilot:
+        await press(pilot, "p", "]", "p", "]", "p")
+        assert pinned(pilot) == ["a 0.0.q", "b 1.0.q", "c 2.0.q"]
+        await press(pilot, "[", "p")
+        assert "Unpinned 1.0.q." in shown(pilot, "#status")
+        assert pinned(pilot) == ["a 0.0.q", "c 2.0.q"]
+        await press(pilot, "}", "p")
+        assert pinned(pilot) == ["a 0.0.q", "b 1.1.q", "c 2.0.q"]
+        await press(pilot, "P")
+        assert pinned(pilot) == []
+        await press(pilot, "P")
+        assert "Nothing is pinned." in shown(pilot, "#status")
+
+
+async def test_a_fifth_is_refused_in_a_sentence(folder: Path) -> None:
+    async with opened(folder, "0.0.q") as pilot:
+        for _ in range(MOST):
+            await press(pilot, "p", "}" if explorer(pilot).address.head < 3 else "]")
+        before = pinned(pilot)
+        assert len(before) == MOST
+        await press(pilot, "p")
+        assert "4 spectra are pinned already" in shown(pilot, "#status")
+        assert pinned(pilot) == before
+
+
+async def test_in_a_head_it_is_asked_which(folder: Path) -> None:
+    async with opened(folder, "1.2", size=(120, 30)) as pilot:
+        await press(pilot, "p")
+        assert "Pin or unpin which?  1 Q  2 K  3 V  4 O" in shown(pilot, "#status")
+        await press(pilot, "3")
+        assert pinned(pilot) == ["a 1.2.v"]
+        assert "hidden" not in shown(pilot, "#results")
+        for answer in ("escape", "]"):
+            await press(pilot, "p", answer, "1")
+            assert "Q hidden" in shown(pilot, "#results")  # the question was over
+            await press(pilot, "1")
+        assert pinned(pilot) == ["a 1.2.v"]
+
+
+async def test_in_the_table_the_row_under_the_cursor_is_pinned(folder: Path) -> None:
+    async with opened(folder, "1.2") as pilot:
+        await press(pilot, "tab", "down", "p")
+        assert pinned(pilot) == ["a 1.2.k"]
+
+
+async def test_where_nothing_can_be_pinned_it_is_said(folder: Path, tmp_path: Path) -> None:
+    async with opened(folder, "1") as pilot:
+        await press(pilot, "p")
+        assert "Select a head or a matrix" in shown(pilot, "#status")
+    fresh = write_checkpoint(tmp_path / "fresh", layers=1).folder
+    async with opened(fresh, "0.0.q", ready=False) as pilot:
+        await press(pilot, "p")
+        assert "0.0.q" in shown(pilot, "#status")
+
+
+async def test_the_heat_map_pins_what_is_under_its_cursor(folder: Path) -> None:
+    async with opened(folder, "0.0") as pilot:
+        await press(pilot, "H", "down", "right", "p", "escape")
+        assert pinned(pilot) == ["a 1.1.q"]
+
+
+def test_the_only_matrix_that_is_shown_needs_no_question(folder: Path) -> None:
+    model = open_model(folder)
+    assert to_pin(model, Address(0, 1), None, frozenset("qkv")) == Address(0, 1, "o")
+    assert to_pin(model, Address(0, 1), None, frozenset("qk")) is None
+    assert to_pin(model, Address(0, 1, "k"), None, frozenset()) == Address(0, 1, "k")
+
+
+# how it is drawn --------------------------------------------------------------------------------------------
+
+
+def test_a_pinned_curve_is_dotted_and_follows_the_transforms() -> None:
+    own = Spectrum("Q", "q", np.linspace(4, 1, 64))
+    pin = Spectrum("a 0.3.q", "pin-a", np.linspace(8, 2, 32), dotted=True)
+    for transform, top in (("sigma", 8.0), ("relative", 1.0)):
+        curves, _ = trace([own, pin], transform, log=False)  # type: ignore[arg-type]
+        assert curves[1].y[0] == top
+        assert curves[1].x[-1] == 32  # against its own indices
+        inks = [ink for line in chart(curves, 80, 20, log=False, letters=True) for text, ink in line if text.strip()]
+        assert "pin-a" in inks
+
+    def dots(spectrum: Spectrum) -> int:
+        lines = chart(trace([spectrum], "sigma", log=False)[0], 80, 20, log=False, letters=False)
+        return sum((ord(c) - 0x2800).bit_count() for line in lines for text, _ in line for c in text if c >= "\u2800")
+
+    straight: Callable[..., Spectrum] = lambda **how: Spectrum("x", "q", np.linspace(4, 1, 64), **how)  # noqa: E731
+    assert dots(straight(dotted=True)) < dots(straight()) / 2
+
+
+# what is exported -------------------------------------------------------------------------------------------
+
+
+async def test_pinned_curves_are_exported_with_the_others_once_each(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with opened(folder, "0.3.q") as pilot:
+        await press(pilot, "p", "]", "}", "p", "p", "[", "p", "e")
+        await until(pilot, lambda: "Exported" in toasts(pilot))
+        rows = (tmp_path / "tiny.layer-0.head-3.q.spectra.csv").read_text().splitlines()[1:]
+        places = [tuple(row.split(",")[i] for i in (2, 3, 5)) for row in rows]
+        assert list(dict.fromkeys(places)) == [("0", "3", "q")]
+    async with opened(folder, "0.3.q") as pilot:
+        await press(pilot, "p", *"g2.1", "enter", "1", "2", "3", "e")
+        await until(pilot, lambda: "Exported" in toasts(pilot))
+        rows = (tmp_path / "tiny.layer-2.head-1.spectra.csv").read_text().splitlines()[1:]
+        places = [tuple(row.split(",")[i] for i in (2, 3, 5)) for row in rows]
+        assert list(dict.fromkeys(places)) == [("2", "1", "o"), ("0", "3", "q")]
+        assert len(places) == 16 * 2
+
+
+async def test_without_pins_the_export_is_that_of_the_command_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with opened(folder, "1.2.v") as pilot:
+        await press(pilot, "p", "p", "e")
+        await until(pilot, lambda: "Exported" in toasts(pilot))
+    with Analysis(folder, cache_dir=folder.parent / "cache") as analysis:
+        view = analysis.view("1.2.v")
+        assert (tmp_path / "tiny.layer-1.head-2.v.spectra.csv").read_text() == spectra_csv(view)
+        assert (tmp_path / "tiny.layer-1.head-2.v.metrics.csv").read_text() == metrics_csv(view)
