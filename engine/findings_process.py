@@ -41,6 +41,7 @@ async def find_aside(evidence: Evidence) -> Findings:
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
         raise
     if process.returncode:
         raise WorkerError(

@@ -14,8 +14,8 @@ from svdtui.tui.screens.explorer import Explorer
 from svdtui.tui.screens.heat import Heat
 from svdtui.tui.screens.help import Help
 from tests.checkpoints import decaying, write_checkpoint
+from tests.pilot import Screen, at, opened, press, shown, toasts, until
 from tests.terminal import Terminal
-from tests.test_screen import Screen, at, opened, press, shown, toasts, until
 
 LAYERS, HEADS, KV_HEADS = 5, 4, 2
 

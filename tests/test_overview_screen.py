@@ -8,7 +8,7 @@ import torch
 from svdtui.engine import METRICS, Address, Analysis
 from svdtui.tui.app import SvdtuiApp
 from tests.checkpoints import write_checkpoint
-from tests.test_screen import Screen, at, curve_labels, explorer, opened, press, shown, title, toasts, until
+from tests.pilot import Screen, at, curve_labels, explorer, opened, press, shown, title, toasts, until
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from svdtui.engine import Analysis
 from svdtui.tui.screens.help import Help
 from tests.checkpoints import write_checkpoint
-from tests.test_screen import opened, press, toasts, until
+from tests.pilot import opened, press, toasts, until
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from svdtui.tui.pins import MOST, to_pin
 from svdtui.tui.widgets.chart import chart
 from svdtui.tui.widgets.curves import Spectrum, trace
 from tests.checkpoints import write_checkpoint
-from tests.test_screen import Screen, explorer, opened, press, shown, toasts, until
+from tests.pilot import Screen, explorer, opened, press, shown, toasts, until
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,15 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from textual.pilot import Pilot
 from textual.widgets import Input
 
-from svdtui.engine import Address, Analysis, open_model
+from svdtui.engine import Address, Analysis
 from svdtui.tui.app import SvdtuiApp
 from svdtui.tui.keys import KEYS
-from svdtui.tui.places import Places
 from svdtui.tui.screens.goto import Goto
 from svdtui.tui.screens.help import Help
 from svdtui.tui.screens.small import TooSmall
@@ -25,8 +20,7 @@ from svdtui.tui.themes import LIGHT
 from svdtui.tui.widgets.painted import Painted
 from svdtui.tui.widgets.tree import ModelTree
 from tests.checkpoints import decaying, write_checkpoint
-
-Screen = Pilot[int]
+from tests.pilot import at, curve_labels, explorer, opened, press, shown, title, toasts, until, waiting
 
 
 @pytest.fixture(scope="module")
@@ -43,80 +37,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fresh(tmp_path: Path) -> Path:
     """The same model with nothing computed, for one test alone."""
     return write_checkpoint(tmp_path / "tiny", layers=3).folder
-
-
-@asynccontextmanager
-async def opened(
-    folder: Path,
-    at: str | None = None,
-    *,
-    size: tuple[int, int] = (100, 30),
-    places: Path | None = None,
-    ready: bool = True,
-    **options: Any,
-) -> AsyncIterator[Screen]:
-    """The app on a model, once what it opened with is computed; ended with its compute process."""
-    app = SvdtuiApp(
-        open_model(folder),
-        None if at is None else Address.parse(at),
-        cache_dir=folder.parent / "cache",
-        places=Places(places),
-        **options,
-    )
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.session is not None)
-        if ready:
-            await until(pilot, lambda: not waiting(pilot))
-        yield pilot
-
-
-def waiting(pilot: Screen) -> bool:
-    """Whether anything that was asked for is still to come."""
-    app = pilot.app
-    assert isinstance(app, SvdtuiApp)
-    assert app.session
-    return bool(app.session.waiting or app.session.running)
-
-
-async def until(pilot: Screen, condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for a condition, as long as a loaded machine may need."""
-    for _ in range(int(seconds / 0.02)):
-        await pilot.pause()
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"not in {seconds:g} s:\n" + shown(pilot, "#tree") + "\n" + shown(pilot, "#results"))
-
-
-async def press(pilot: Screen, *keys: str) -> None:
-    """Press keys, and wait until the right side has followed."""
-    await pilot.press(*keys)
-    await asyncio.sleep(0.1)
-    await pilot.pause()
-
-
-def shown(pilot: Screen, selector: str) -> str:
-    """The text of one part of the screen."""
-    widget = explorer(pilot).query_one(selector, Painted)
-    return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
-
-
-def explorer(pilot: Screen) -> Any:
-    app = pilot.app
-    assert isinstance(app, SvdtuiApp)
-    return app.explorer
-
-
-def at(pilot: Screen) -> str:
-    return str(explorer(pilot).address)
-
-
-def title(pilot: Screen) -> str:
-    return shown(pilot, "#results").splitlines()[0]
-
-
-def toasts(pilot: Screen) -> str:
-    return "\n".join(f"{each.title}: {each.message}" for each in pilot.app._notifications)
 
 
 # moving through the tree ------------------------------------------------------------------------------------
@@ -245,12 +165,6 @@ async def test_a_matrix_outside_the_layers(folder: Path) -> None:
 
 
 # curves -----------------------------------------------------------------------------------------------------
-
-
-def curve_labels(pilot: Screen) -> set[str]:
-    """The labels at the right ends of the curves."""
-    upper = shown(pilot, "#results").splitlines()[1:-9]
-    return {line[-1] for line in upper if line and line[-1] in "QKVO"}
 
 
 async def test_digits_hide_and_show_curves(folder: Path) -> None:
@@ -478,7 +392,7 @@ async def test_the_palette_offers_our_commands_and_runs_them(folder: Path) -> No
     async with opened(folder, "0.0") as pilot:
         commands = {command.title: command for command in pilot.app.get_system_commands(pilot.app.screen)}
         for key in KEYS:
-            offered = key.title and key.owner != "heat"  # those come with the heat map
+            offered = key.title and key.owner not in ("heat", "findings")  # those come with their screens
             assert not offered or f"{key.title}  ({key.shown})" in commands
         await press(pilot, "ctrl+p", *"later col")
         await asyncio.sleep(0.5)

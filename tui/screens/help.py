@@ -25,6 +25,7 @@ OWNERS: dict[Owner, str] = {
     "tree": "Keys in the tree",
     "table": "Keys in the table",
     "heat": "Keys in the heat map",
+    "findings": "Keys in the findings",
 }
 
 ADDRESSES = (
