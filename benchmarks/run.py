@@ -24,6 +24,7 @@ PARTS = {
     "memory": "peak memory of all processes, for few and for many layers",
     "start": "first frame, cached and fresh spectrum",
     "keys": "latency and bytes of key presses while the worker computes",
+    "cached": "opening, moving, sorting and exporting where all is computed, up to 128 layers of 128 heads",
     "hub": "a model on the Hub beside the same in a folder, over loopback",
 }
 
@@ -33,7 +34,7 @@ def main() -> int:
     options = _options()
     layers, few = (32, 8) if options.full else (options.layers, max(1, options.layers // 4))
     # torch and the program itself, which --help does without
-    from benchmarks import hub, keys, layer, machine, scan, start
+    from benchmarks import cached, hub, keys, layer, machine, scan, start
     from benchmarks.llama_shaped import checkpoint
     from benchmarks.report import HEADER
 
@@ -50,6 +51,7 @@ def main() -> int:
         "memory": lambda: scan.memory_rows(checkpoint(options.folder, few), folder),
         "start": lambda: start.start_rows(folder, options.starts),
         "keys": lambda: keys.key_rows(folder, options.presses),
+        "cached": lambda: cached.cached_rows(options.starts),
         "hub": lambda: hub.hub_rows(checkpoint(options.folder, hub.LAYERS), options.rounds),
     }
     rows: list[Row] = []

@@ -16,6 +16,9 @@ _MOST_WHOLE = 24
 _GATHER = 0.1
 """Seconds between two reports while the disk is read."""
 
+_BREATH = 0.3
+"""Seconds before the disk is read: what the user opened with is drawn first."""
+
 
 class Shelf:
     """What is known of each job's result. A result that the disk does not have stays in memory until it has."""
@@ -100,6 +103,7 @@ class Shelf:
 
         `report` is told now and then of the jobs that have been read.
         """
+        await asyncio.sleep(_BREATH)
         loop = asyncio.get_running_loop()
         news: set[Job] = set()
         said = loop.time()
