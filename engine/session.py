@@ -230,6 +230,7 @@ class Session:
 
     async def figures_read(self) -> None:
         """Wait until the figures of all results on disk have been read."""
+        self._shelf.hurry()
         if self._checking:
             await asyncio.wait([self._checking])
 

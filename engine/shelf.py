@@ -31,6 +31,7 @@ class Shelf:
         self._on_disk: set[Job] = set()
         self._flaws: dict[Job, frozenset[tuple[str, int]]] = {}
         self._unsaved: dict[Job, bytes] = {}
+        self._hurry = asyncio.Event()
 
     def look(self, is_ours: Callable[[Job], bool]) -> None:
         """Find out for which jobs there is a file."""
@@ -103,7 +104,8 @@ class Shelf:
 
         `report` is told now and then of the jobs that have been read.
         """
-        await asyncio.sleep(_BREATH)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), _BREATH)
         loop = asyncio.get_running_loop()
         news: set[Job] = set()
         said = loop.time()
@@ -123,6 +125,10 @@ class Shelf:
                 news, said = set(), loop.time()
         if news:
             report(news)
+
+    def hurry(self) -> None:
+        """Somebody waits for what `read` finds."""
+        self._hurry.set()
 
     def _load(self, job: Job) -> tuple[Tables, frozenset[tuple[str, int]]] | None:
         found = self._store.load(job)

@@ -14,7 +14,7 @@ from svdtui.tui.screens.explorer import Explorer
 from svdtui.tui.screens.heat import Heat
 from svdtui.tui.screens.help import Help
 from tests.checkpoints import decaying, write_checkpoint
-from tests.pilot import Screen, at, opened, press, shown, toasts, until
+from tests.pilot import Screen, at, explorer, opened, press, shown, toasts, until
 from tests.terminal import Terminal
 
 LAYERS, HEADS, KV_HEADS = 5, 4, 2
@@ -60,6 +60,9 @@ def read_out(pilot: Screen) -> str:
 async def open_map(pilot: Screen) -> None:
     await press(pilot, "H")
     assert isinstance(pilot.app.screen, Heat)
+    await until(pilot, lambda: "being read" not in "\n".join(lines(pilot)))
+    await explorer(pilot).session.figures_read()
+    await press(pilot)
 
 
 def expected(analysis: Analysis, address: str, metric: str) -> str:
@@ -319,7 +322,7 @@ def test_it_reads_in_every_terminal(
         terminal.wait_for("2.1.q")
         assert re.search(r"▸2 .*\[ *[░▒▓█ ]* *\]", terminal.text())  # the cursor, also without colour
         assert "not computed" in terminal.text()
-        assert "× undefined" in terminal.text()
+        terminal.wait_for("× undefined")
         assert all(len(line) <= size[0] for line in terminal.lines())
         assert any(texture in terminal.text() for texture in "░▒▓█") is bool(env)
         if "NO_COLOR" in env:

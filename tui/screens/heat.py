@@ -35,7 +35,7 @@ from ..widgets.heatmap import Chart, HeatMap
 from ..widgets.lines import HeaderLine, KeyBar, StatusLine
 from ..widgets.painted import Line
 from ..widgets.stage import Look
-from .explorer import Explorer
+from .panes import Panes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,10 @@ class Heat(Screen[Address | None]):
         yield KeyBar([key for key in KEYS if key.owner in ("heat", "app")])
 
     def on_mount(self) -> None:
-        """Say what computes."""
+        """Say what computes, and show all that is on disk as soon as it has been read."""
         self._header.set_device(self._session.device)
         self._show_status()
+        self.run_worker(self._session.figures_read())
 
     # showing -------------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class Heat(Screen[Address | None]):
 
     # what the session reports --------------------------------------------------------------------
 
-    def on_explorer_reported(self, message: Explorer.Reported) -> None:
+    def on_panes_reported(self, message: Panes.Reported) -> None:
         """The explorer passes on what it hears while this screen lies above it."""
         match message.event:
             case StateChanged() | FiguresRead():
@@ -253,8 +254,12 @@ class Heat(Screen[Address | None]):
 
     def action_export(self) -> None:
         """Write the map as CSV."""
-        writing = export_heat_map(self, self._model, self._chart.grid, self._k)
-        self.run_worker(writing, group="export", exclusive=False)
+        self.run_worker(self._export(), group="export", exclusive=False)
+
+    async def _export(self) -> None:
+        await self._session.figures_read()
+        self._show()
+        await export_heat_map(self, self._model, self._chart.grid, self._k)
 
     def action_copy(self) -> None:
         """Put the map on the terminal's clipboard."""

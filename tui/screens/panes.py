@@ -1,0 +1,229 @@
+"""The panes of the main screen: the tree at the left, the selection's curves and figures at the right."""
+
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.screen import Screen
+
+from svdtui.engine.address import Address
+from svdtui.engine.model import Job, Model
+
+from ..keys import offered
+from ..pace import SETTLE, Pace
+from ..widgets.card import Card
+from ..widgets.lines import HeaderLine, KeyBar, StatusLine
+from ..widgets.outline import Node, jobs_of
+from ..widgets.results import Results
+from ..widgets.stage import Look
+from ..widgets.tree import ModelTree
+
+if TYPE_CHECKING:
+    from svdtui.engine.events import Event
+    from svdtui.engine.session import Session
+
+    from ..marks import Mark
+    from ..pins import Pins
+    from ..scene import Scene
+
+
+class Panes(Screen[None]):
+    """Lets the right side follow the tree's cursor, and shows what the session reports."""
+
+    AUTO_FOCUS = "#tree"
+
+    class Reported(Message):
+        """The session has news."""
+
+        def __init__(self, event: "Event") -> None:
+            super().__init__()
+            self.event = event
+
+        def can_replace(self, message: Message) -> bool:
+            """Of several messages about progress only the last one matters."""
+            both = (self, message)
+            return all(isinstance(each, Panes.Reported) and hasattr(each.event, "progress") for each in both)
+
+    def __init__(self, model: Model, at: Address, k: int) -> None:
+        super().__init__()
+        self.model = model
+        self.session: Session | None = None
+        self.scene: Scene | None = None
+        self.look = Look()
+        self._k = k
+        self._at = at
+        self._tree = ModelTree(model, self._mark)
+        self._results = Results(k)
+        self._header = HeaderLine(model)
+        self._status = StatusLine()
+        self._keys = KeyBar(offered("curves"))
+        self._pace = Pace(self, self._follow, self.show_scene)
+        self._is_behind = False
+        self._pins: Pins | None = None
+
+    def compose(self) -> ComposeResult:
+        """Header, tree beside curves over figures, status, keys."""
+        yield self._header
+        with Horizontal(id="body"):
+            yield self._tree
+            yield self._results
+        yield self._status
+        yield self._keys
+
+    def on_mount(self) -> None:
+        """Put the cursor where the user wants to begin; the right side comes with the session."""
+        self._tree.select(self._at)
+
+    def begin(self, session: "Session") -> None:
+        """Show results from now on."""
+        from ..pins import Pins
+
+        self.session = session
+        self._pins = Pins()
+        self._tree.repaint()
+        self._follow()
+        self.set_timer(SETTLE, self._get_ready_to_draw)
+
+    @staticmethod
+    def _get_ready_to_draw() -> None:
+        """Import plotext while the compute process starts, not when its first result is there and keys are pressed."""
+        from ..widgets import chart  # noqa: F401
+
+    @property
+    def address(self) -> Address:
+        """What is selected."""
+        return self._tree.node.address
+
+    # following the cursor ------------------------------------------------------------------------
+
+    def on_model_tree_moved(self) -> None:
+        """Follow, not with every key of a burst."""
+        self._pace.moved()
+
+    def _follow(self) -> None:
+        """Ask for what is selected, and show what there is of it."""
+        self._pace.settled()
+        if self.session is None:
+            return
+        node = self._tree.node
+        if node.kind != "whole":
+            self.session.want(node.address)
+        self.show_scene()
+
+    def show_scene(self) -> None:
+        """Draw the selection as far as its results are there."""
+        if self.session is None:
+            return
+        from ..scene import scene
+
+        self.scene = now = scene(self._tree.node, self.session, self._k, self._pins)
+        self._results.show(now, self.look)
+        self._keys.offer(offered(now.where))
+        self._show_status()
+
+    def on_results_opened(self, message: Results.Opened) -> None:
+        """A line of the table leads to its matrix in the tree."""
+        self.go(message.address)
+        self._tree.focus()
+
+    def go(self, address: Address, *, tidy: bool = False) -> None:
+        """Select a place."""
+        self._tree.select(address, tidy=tidy)
+
+    # what the session reports --------------------------------------------------------------------
+
+    def report(self, event: "Event") -> None:
+        """Take note of an event, in its turn."""
+        self.post_message(self.Reported(event))
+
+    def on_panes_reported(self, message: "Panes.Reported") -> None:
+        """Bring up to date what the event is about, and nothing else."""
+        from svdtui.engine.events import (
+            DeviceKnown,
+            FiguresRead,
+            HeaderRead,
+            Noticed,
+            Progressed,
+            ScanEnded,
+            ScanMoved,
+            StateChanged,
+        )
+
+        if isinstance(message.event, Noticed):
+            self.notify(message.event.message, severity="warning", timeout=8, markup=False)
+        if self.app.screen is not self:
+            self._is_behind = True  # under an overlay, the smallest change has the whole terminal written anew
+            self.app.screen.post_message(self.Reported(message.event))  # the overlay may show the same
+            return
+        match message.event:
+            case Progressed(progress):
+                self._show_status()
+                has_card = self.scene is not None and isinstance(self.scene.content, Card)
+                if has_card and progress.job in self._jobs():
+                    self.show_scene()
+            case StateChanged(job, _):
+                self._tree.repaint()
+                self._show_status()
+                if job in self._jobs():
+                    self._show_later(job)
+            case HeaderRead():
+                self._header.repaint()
+                self._tree.repaint()
+                self._show_soon()
+            case FiguresRead(jobs) if jobs.intersection(self._jobs()):
+                self._show_soon()
+            case ScanMoved():
+                self._show_status()
+            case ScanEnded(sentence):
+                self._show_status()
+                self._status.flash(sentence)
+            case Noticed():
+                self._show_status()
+            case DeviceKnown(device):
+                self._header.set_device(device)
+
+    def on_screen_resume(self) -> None:
+        """Show what has happened under an overlay."""
+        if self._is_behind:
+            self._is_behind = False
+            self._header.set_device(self.session.device if self.session else "")
+            self._tree.repaint()
+            self.show_scene()
+
+    def _jobs(self) -> tuple[Job, ...]:
+        """The work that the selection shows."""
+        return jobs_of(self._tree.node, self.model)
+
+    def _show_later(self, job: Job) -> None:
+        """Show what is new. A result that got lost is asked for again."""
+        from svdtui.engine.events import State
+
+        single = self._tree.node.kind not in ("model", "whole")
+        lost = self.session and self.session.state(job) is State.ABSENT and not self.session.is_held(job)
+        if single and lost and not self._pace.is_settling:
+            self._follow()
+        else:
+            self._show_soon()
+
+    def _show_soon(self) -> None:
+        """Draw a short view at once; in a long one, gather what is new."""
+        now = self.scene
+        if now is None or isinstance(now.content, Card) or (now.content is not None and now.overview is None):
+            self.show_scene()
+        else:
+            self._pace.gather()
+
+    def _show_status(self) -> None:
+        if self.session is not None:
+            from ..activity import activity, readiness
+
+            self._status.show(activity(self.session), readiness(self.session))
+
+    def _mark(self, node: Node) -> "Mark | None":
+        """The sign of a node's state in the tree."""
+        if self.session is None:
+            return None
+        from ..marks import mark_of
+
+        return mark_of(node, self.session)
