@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ExportError,
         HeaderError,
         LayoutError,
+        ModelChangedError,
         ModelNotFoundError,
         NetworkError,
         OfflineError,
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from .events import DeviceKnown, Event, Failure, HeaderRead, Noticed, Progress, Progressed, State, StateChanged
+    from .job_request import JobRequest, Opening, compute_job
     from .metrics import METRICS, MetricInfo, Metrics
     from .model import HEADS, Job, MatrixInfo, Model
     from .opening import demo_path, download, open_model
     from .results import JobResult, MatrixResult
+    from .scan import ScanProgress
     from .session import Session
     from .target import HubName, find_target
     from .text import printable
@@ -67,6 +70,7 @@ _HOMES = {
         "ExportError",
         "HeaderError",
         "LayoutError",
+        "ModelChangedError",
         "ModelNotFoundError",
         "NetworkError",
         "OfflineError",
@@ -80,10 +84,12 @@ _HOMES = {
         *("DeviceKnown", "Event", "Failure", "HeaderRead", "Noticed"),
         *("Progress", "Progressed", "State", "StateChanged"),
     ),
+    "job_request": ("JobRequest", "Opening", "compute_job"),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
     "model": ("HEADS", "Job", "MatrixInfo", "Model"),
     "opening": ("demo_path", "download", "open_model"),
     "results": ("JobResult", "MatrixResult"),
+    "scan": ("ScanProgress",),
     "session": ("Session",),
     "target": ("HubName", "find_target"),
     "text": ("printable",),
@@ -113,6 +119,7 @@ __all__ = [
     "HeaderRead",
     "HubName",
     "Job",
+    "JobRequest",
     "JobResult",
     "LayoutError",
     "MatrixInfo",
@@ -120,14 +127,17 @@ __all__ = [
     "MetricInfo",
     "Metrics",
     "Model",
+    "ModelChangedError",
     "ModelNotFoundError",
     "NetworkError",
     "Noticed",
     "OfflineError",
+    "Opening",
     "Progress",
     "Progressed",
     "ReadError",
     "Row",
+    "ScanProgress",
     "Scope",
     "Session",
     "ShardIndexError",
@@ -137,6 +147,7 @@ __all__ = [
     "TensorError",
     "View",
     "WorkerError",
+    "compute_job",
     "default_cache_dir",
     "demo_path",
     "download",

@@ -1,10 +1,12 @@
 """Many jobs, several at a time: what a scan of a model does with whoever computes them."""
 
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from typing import Any
 
-from .errors import EngineError
+from .errors import EngineError, NetworkError
 from .model import Job
 from .workers import Answer, Workers
 
@@ -24,6 +26,44 @@ class ScanProgress:
     """What is waited for, if anything, as a sentence."""
 
 
+class Tally:
+    """Adds up how far a scan has come.
+
+    Args:
+        sizes: the jobs, and the bytes of weights of each.
+        missing: those that are to be computed.
+    """
+
+    def __init__(self, sizes: Mapping[Job, int], missing: Collection[Job]) -> None:
+        self._sizes = {str(job): size for job, size in sizes.items()}
+        self._done = self._sizes.keys() - {str(job) for job in missing}
+        self._read: dict[str, int] = {}
+        self._waiting = ""
+        self._lock = threading.Lock()
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """See `workers.Hear`."""
+        match event:
+            case {"event": "step", "job": job, "bytes_read": count, "waiting": waiting}:
+                with self._lock:
+                    self._read[job], self._waiting = count, waiting
+
+    def is_done(self, job: Job) -> None:
+        """Count a job in."""
+        with self._lock:
+            self._done |= {str(job)}
+            self._read.pop(str(job), None)
+            self._waiting = ""
+
+    def progress(self) -> ScanProgress:
+        """How far it has come by now."""
+        with self._lock:
+            read = sum(self._sizes[job] for job in self._done)
+            read += sum(count for job, count in self._read.items() if job not in self._done)
+            total = sum(self._sizes.values())
+            return ScanProgress(len(self._done), len(self._sizes), min(read, total), total, self._waiting)
+
+
 def scan(
     jobs: Iterable[Job],
     workers: Workers,
@@ -32,9 +72,9 @@ def scan(
 ) -> Mapping[Job, EngineError]:
     """Have jobs computed, as many at once as the workers want; returns those that failed, with the reasons.
 
-    One that fails does not end the others. `on_answer` is called on this thread as each is there, `on_tick` every
-    0.1 s; what they raise ends the scan: jobs that have not begun are withdrawn, and those that have are left to
-    `Workers.close`.
+    One that fails does not end the others; but when the network fails, no more are begun. `on_answer` is called on
+    this thread as each is there, `on_tick` every 0.1 s; what they raise ends the scan: jobs that have not begun are
+    withdrawn, and those that have are left to `Workers.close`.
     """
     pending: dict[Future[Answer], Job] = {}
     failures: dict[Job, EngineError] = {}
@@ -54,6 +94,8 @@ def scan(
 
     try:
         for job in jobs:
+            if any(isinstance(error, NetworkError) for error in failures.values()):
+                break  # the others would wait for it too
             pending[workers.submit(job)] = job
             collect(workers.capacity - 1)
         collect(0)

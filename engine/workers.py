@@ -4,16 +4,20 @@ Processes of this machine are in `lanes`, a Dask cluster in `dask_cluster`.
 """
 
 import base64
+import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import EngineError, WorkerError
 from .hub_errors import redacted
 from .job_request import JobRequest, Opening, compute_job
 from .model import Job, Model
 from .store import Store
+
+if TYPE_CHECKING:
+    from .compute import Step
 
 Hear = Callable[[dict[str, Any]], None]
 """Told, from any thread, what the compute process tells of jobs under way: `step`, `header` (see `worker`), and
@@ -149,3 +153,39 @@ class ExecutorWorkers:
         problem = WorkerError(f"{job} failed with {type(error).__name__}: {redacted(str(error))}.", "Please report it.")
         problem.__cause__ = error
         return problem
+
+
+class ThisProcess:
+    """This process as the only worker: `submit` comes back when the job is done, and raises why it is not.
+
+    Args:
+        compute: computes a job and sees to its result.
+        on_step: called after each step that `hear` has been told of.
+    """
+
+    shown, note, capacity = "this process", "", 1
+
+    def __init__(
+        self, compute: "Callable[[Job, Callable[[Step], None]], object]", hear: Hear, on_step: Callable[[], None]
+    ) -> None:
+        self._compute = compute
+        self._hear = hear
+        self._on_step = on_step
+        self._lock = threading.Lock()
+
+    def submit(self, job: Job, most_remote: int | None = None) -> Future[Answer]:  # noqa: ARG002 - it is asked for
+        """See `Workers.submit`."""
+
+        def told(step: "Step") -> None:
+            event = {"event": "step", "job": str(job), "bytes_read": step.bytes_read, "waiting": step.waiting}
+            with self._lock:
+                self._hear(event)
+                self._on_step()
+
+        self._compute(job, told)
+        outcome: Future[Answer] = Future()
+        outcome.set_result(Answer())
+        return outcome
+
+    def close(self) -> None:
+        """Whoever computes keeps what it has for the next job."""

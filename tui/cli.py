@@ -30,6 +30,7 @@ Examples:
   svdtui MODEL --csv heads.csv           all heads' metrics, without a screen
   svdtui MODEL --csv - --layer 0         one layer's, on stdout
   svdtui MODEL --spectra-csv s.csv --layer 12 --matrix q_proj
+  svdtui MODEL --csv heads.csv --workers 4
 
 Exit status: 0 when all went well, 1 when something could not be read or
 written, 2 for a wrong request.
@@ -151,6 +152,25 @@ def command(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Compute in N processes that share this machine's cores. With CUDA, each GPU has one.",
+            rich_help_panel=_COMPUTING,
+            show_default=False,
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Compute on the Dask cluster whose scheduler is there, such as tcp://host:8786.",
+            rich_help_panel=_COMPUTING,
+            show_default=False,
+        ),
+    ] = None,
     prefetch: Annotated[
         bool,
         typer.Option(
@@ -185,6 +205,10 @@ def command(
         raise typer.BadParameter("needs --layer", param_hint="--head")
     if csv is not None and spectra_csv is not None and os.path.realpath(csv) == os.path.realpath(spectra_csv):
         raise typer.BadParameter("must not be the same as --csv", param_hint="--spectra-csv")
+    if not headless and (workers, dask) != (None, None):
+        raise typer.BadParameter("needs --csv or --spectra-csv", param_hint="--workers/--dask")
+    if workers is not None and dask is not None:
+        raise typer.BadParameter("is for this machine; a Dask cluster has workers of its own", param_hint="--workers")
     from svdtui.engine.opening import demo_path
     from svdtui.engine.target import find_target
 
@@ -211,6 +235,8 @@ def command(
                 cache_dir=cache_dir,
                 offline=offline,
                 k=top_k,
+                workers=workers,
+                dask=dask,
             )
         else:
             opened = what_to_show(target, start, offline=offline, cache_dir=cache_dir)

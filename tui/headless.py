@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from svdtui.engine import (
+    HEADS,
     Address,
     Analysis,
     ExportError,
-    Job,
     Solver,
     metrics_csv,
     open_model,
@@ -25,7 +25,7 @@ from .formats import size
 from .stderr import WaitingLine, say
 
 if TYPE_CHECKING:
-    from svdtui.engine.compute import Step
+    from svdtui.engine.scan import ScanProgress
     from svdtui.engine.target import HubName
 
 _MOST_PROBLEMS = 10
@@ -43,6 +43,8 @@ def write_csv(
     cache_dir: Path | None,
     offline: bool,
     k: int,
+    workers: int | None = None,
+    dask: str | None = None,
 ) -> int:
     """Compute a place of a model and write its files; `-` is stdout.
 
@@ -62,7 +64,7 @@ def write_csv(
         with Analysis(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline, k=k) as analysis:
             model.check(place)
             _prepare(analysis, place)
-            _compute(analysis, place)
+            _compute(analysis, place, workers, dask)
             shown = analysis.view(place)
             for sentence in (analysis.notice, model.incomplete):
                 if sentence:
@@ -97,12 +99,11 @@ def _prepare(analysis: Analysis, place: Address) -> None:
         say(f"{size(total)} will be read from the Hub.")
 
 
-def _compute(analysis: Analysis, place: Address) -> None:
+def _compute(analysis: Analysis, place: Address, workers: int | None, dask: str | None) -> None:
     """Compute what is missing, with a progress bar where someone is looking."""
     jobs = analysis.jobs(place)
-    sizes = {job: sum(t.ref.nbytes for t in analysis.model.job_tensors(job)) for job in jobs}
+    noun = "layers" if all(job.kind == HEADS for job in jobs) else "matrices"
     with tqdm(
-        total=sum(sizes.values()),
         unit="B",
         unit_scale=True,
         desc=printable(analysis.model.name)[:40],
@@ -110,24 +111,16 @@ def _compute(analysis: Analysis, place: Address) -> None:
         disable=sys.stderr is None or not sys.stderr.isatty(),
         leave=False,
     ) as bar:
-        for job in jobs:
-            bar.set_postfix_str(str(job))
-            _compute_job(analysis, job, bar, sizes[job])
 
+        def show(progress: "ScanProgress") -> None:
+            if bar.total is None:  # what is cached has not been read now: it does not count for the speed
+                bar.total, bar.initial, bar.n = progress.bytes_total, progress.bytes_read, progress.bytes_read
+                bar.refresh()
+            what = f"{progress.done}/{progress.total} {noun}" if len(jobs) > 1 else "".join(map(str, jobs))
+            bar.set_postfix_str(" · ".join(filter(None, (what, printable(progress.waiting)))), refresh=False)
+            bar.update(max(0, progress.bytes_read - bar.n))
 
-def _compute_job(analysis: Analysis, job: Job, bar: "tqdm[None]", size: int) -> None:
-    begin = bar.n
-    waited = ""
-
-    def on_step(step: "Step") -> None:
-        nonlocal waited
-        if step.waiting != waited:
-            waited = step.waiting
-            bar.set_postfix_str(" · ".join(filter(None, (str(job), printable(waited)))))
-        bar.update(begin + step.bytes_read - bar.n)
-
-    analysis.result(job, on_step)
-    bar.update(begin + size - bar.n)
+        analysis.scan(place, workers=workers, dask=dask, on_progress=show)
 
 
 def _check_writable(path: Path) -> None:
