@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import ChoiceError, EngineError, ModelChangedError, WorkerError
+from .errors import ChoiceError, EngineError, ModelChangedError, ModelNotFoundError, WorkerError
 from .job_request import JobRequest, Opening, check_opening, compute_job
 from .model import Job, Model
 from .store import Store
@@ -116,13 +116,23 @@ def _as_here(opening: Opening) -> Opening:
 def _connect(address: str) -> "tuple[Client, str]":
     """The client, and a sentence about it, or empty."""
     try:
-        from distributed import Client
+        from distributed import Client, Security
+        from distributed.comm.addressing import get_address_host_port
     except ImportError as error:
         raise ChoiceError(
             f"A Dask cluster needs packages that are not installed ({error}).",
             "Install them: pip install 'svdtui[dask]'.",
         ) from error
     hint = "Give the address that the scheduler's log names, such as tcp://host:8786."
+    try:
+        get_address_host_port(address)
+    except ValueError as error:  # a client that is told so takes long to end
+        raise ChoiceError(f"{address!r} is not a Dask scheduler's address: {error}.", hint) from error
+    if address.startswith("tls") and Security().get_connection_args("client")["ssl_context"] is None:
+        raise ChoiceError(
+            f"{address} needs certificates, and Dask's configuration names none.",
+            "Set distributed.comm.tls in it, or the DASK_DISTRIBUTED__COMM__TLS__… variables.",
+        )
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
@@ -136,8 +146,6 @@ def _connect(address: str) -> "tuple[Client, str]":
                 f"The Dask scheduler at {address} has other versions than this machine: {error}.",
                 "Install the same ones of dask and distributed here and there.",
             ) from error
-        except ValueError as error:
-            raise ChoiceError(f"{address} is not a Dask scheduler's address: {error}.", hint) from error
         except OSError as error:
             raise WorkerError(f"No Dask scheduler answers at {address}.", hint) from error
     differ = any("VersionMismatch" in warning.category.__name__ for warning in warned)
@@ -183,7 +191,8 @@ def _cannot_open(worker: str, error: BaseException) -> EngineError:
     if isinstance(error, ModelChangedError):
         return ModelChangedError(f"The Dask worker {worker} has other files there than this machine.", same)
     if isinstance(error, EngineError):
-        return type(error)(f"The Dask worker {worker} cannot open the model: {error.message}", error.hint or same)
+        hint = same if isinstance(error, ModelNotFoundError) else error.hint
+        return type(error)(f"The Dask worker {worker} cannot open the model: {error.message}", hint)
     message = f"The Dask worker {worker} cannot run svdtui: {type(error).__name__}: {error}."
     return WorkerError(message, "Install the same svdtui there as on this machine.")
 

@@ -67,6 +67,7 @@ class LocalWorkers:
         self._state = threading.Condition()
         self._is_ready = False
         self._broken: EngineError | None = None
+        self._losses: list[EngineError] = []
         self._lanes = [_Lane(self, opening) for opening in openings]
         self._alive = set(self._lanes)
         for lane in self._lanes:
@@ -117,6 +118,7 @@ class LocalWorkers:
         """A process has opened the model."""
         with self._state:
             self._is_ready, self.note = True, note
+            self._tell_losses()
             self._state.notify_all()
 
     def has_ended(self, lane: "_Lane", task: "_Task | None", why: EngineError | None) -> None:
@@ -126,14 +128,20 @@ class LocalWorkers:
             self._broken = self._broken or why
             if task is not None:
                 self._tasks.put(task)
-            if why is not None and self._alive:
-                left = plural(len(self._alive), "worker")
-                self.hear({"event": "notice", "message": f"{why.message} The scan goes on with {left}."})
+            if why is not None:
+                self._losses.append(why)
+            self._tell_losses()
             while not self._alive and not self._tasks.empty():
                 waiting = self._tasks.get()
                 if waiting is not None and waiting.is_wanted():
                     waiting.outcome.set_exception(self._why_broken())
             self._state.notify_all()
+
+    def _tell_losses(self) -> None:
+        """Say which workers are missing, once there is one: where there is none, that is why all jobs fail."""
+        while self._is_ready and self._alive and self._losses:
+            left = plural(len(self._alive), "worker")
+            self.hear({"event": "notice", "message": f"{self._losses.pop(0).message} The scan goes on with {left}."})
 
     def _why_broken(self) -> EngineError:
         return self._broken or WorkerError("The compute processes have been ended.")

@@ -86,12 +86,9 @@ def main() -> None:
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     try:
         workers = _open(relay, **lines.get())
-    except EngineError as error:
-        channel.send_error(None, error)
-        return
     except Exception as error:
-        channel.send_error(None, unexpected("Opening the model", error))
-        return
+        channel.send_error(None, error if isinstance(error, EngineError) else unexpected("Opening the model", error))
+        os._exit(0)  # a client that has found no scheduler would take long to end
     channel.send("ready", device=workers.shown, note=workers.note, capacity=workers.capacity)
     while True:
         relay.serve(workers, lines.get())
