@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,7 +58,7 @@ class DaskWorkers(ExecutorWorkers):
             self._close_client()
             raise
         super().__init__(
-            self._client.get_executor(pure=False),
+            _Connected(self._client),
             theirs,
             model,
             store,
@@ -95,6 +96,29 @@ class DaskWorkers(ExecutorWorkers):
                 "What has been computed is kept: begin again to go on.",
             )
         return None
+
+
+class _Connected(Executor):
+    """Dask's executor, as long as there is a scheduler: a client that looks for one takes jobs and never answers."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self._executor = client.get_executor(pure=False)
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """See `Executor.submit`.
+
+        Raises:
+            ConnectionError: there is none now.
+        """
+        self._check()
+        future: Future[T] = self._executor.submit(function, *args, **kwargs)
+        self._check()  # what a client has when it loses its scheduler, it cancels
+        return future
+
+    def _check(self) -> None:
+        if self._client.status != "running":
+            raise ConnectionError
 
 
 def compute_on_worker(request: JobRequest) -> bytes:

@@ -90,16 +90,16 @@ def test_a_cluster_leaves_what_one_process_leaves(cluster: Cluster, run_svdtui: 
 
 
 def test_a_killed_worker_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    model = open_model(slow_checkpoint(tmp_path / "m", layers=10))
+    model = open_model(slow_checkpoint(tmp_path / "m", layers=7))
     with Relay(model, tmp_path / "cache", solver=SLOW, dask=cluster.address) as relay:
         ready = relay.next()
         assert ready["device"] == f"dask {cluster.address} (2 workers)"
         assert ready["capacity"] == 4
-        relay.ask(*(f"{layer}.heads" for layer in range(10)))
+        relay.ask(*(f"{layer}.heads" for layer in range(7)))
         next(relay.until_answered(1))
         cluster.workers[0].kill()
-        answers = Counter(event["event"] for event in relay.until_answered(9))
-    assert answers == {"done": 9}
+        answers = Counter(event["event"] for event in relay.until_answered(6))
+    assert answers == {"done": 6}
     assert results(tmp_path / "cache") == computed_here(model, tmp_path / "here", SLOW)
     cluster.workers[0].wait()
     cluster.workers[0] = cluster.start_worker()
@@ -229,25 +229,31 @@ def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pyte
     assert len(results(tmp_path)) == 2
 
 
-def test_a_scheduler_without_workers_and_one_that_is_lost(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_scheduler_without_workers(cluster: Cluster, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "m").folder
+    for process in cluster.workers:
+        process.kill()
+        process.wait()
+    cluster.wait_for_workers(0)
+    with (
+        Analysis(folder, device="cpu", cache_dir=tmp_path) as analysis,
+        pytest.raises(WorkerError, match=r"has no workers\. Start some: dask worker"),
+    ):
+        analysis.scan(dask=cluster.address)
+    cluster.workers = [cluster.start_worker(), cluster.start_worker()]
+    cluster.wait_for_workers(2)
+
+
+def test_a_scheduler_that_is_lost_ends_the_scan_at_once(cluster: Cluster, svdtui: list[str], tmp_path: Path) -> None:
     """The last test of this cluster: it does not outlive it."""
-    model = open_model(slow_checkpoint(tmp_path / "m", layers=10))
-    with Relay(model, tmp_path / "cache", solver=SLOW, dask=cluster.address) as relay:
-        relay.next()
-        relay.ask(*(f"{layer}.heads" for layer in range(10)))
-        next(relay.until_answered(1))
-        for process in cluster.workers:
-            process.kill()
-            process.wait()
-        cluster.wait_for_workers(0)
-        with (
-            Analysis(model, device="cpu", cache_dir=tmp_path) as analysis,
-            pytest.raises(WorkerError, match=r"has no workers\. Start some: dask worker"),
-        ):
-            analysis.scan(dask=cluster.address)
+    folder = slow_checkpoint(tmp_path / "m", layers=20)
+    options = ["--solver", SLOW, "--dask", cluster.address, "--csv", "-", "--cache-dir", tmp_path / "cache"]
+    command = [*map(str, [*svdtui, folder, *options])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: results(tmp_path / "cache"))
         cluster.scheduler.kill()
-        answers = list(relay.until_answered(9))
-    failed = [event for event in answers if event["event"] == "failed"]
-    assert failed
-    assert all("The connection to the Dask scheduler" in event["message"] for event in failed)
-    assert len(results(tmp_path / "cache")) == 10 - len(failed)
+        output, told = process.communicate(timeout=8)
+    assert (process.returncode, output) == (1, "")
+    assert told.startswith(f"svdtui: The connection to the Dask scheduler at {cluster.address} was lost.")
+    assert len(told.splitlines()) == 1
+    assert 0 < len(results(tmp_path / "cache")) < 20

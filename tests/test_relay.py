@@ -43,18 +43,18 @@ def test_a_job_that_has_not_begun_is_withdrawn_and_another_done(tmp_path: Path) 
 
 
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    model = open_model(slow_checkpoint(tmp_path / "m", layers=8))
+    model = open_model(slow_checkpoint(tmp_path / "m", layers=6))
     with Relay(model, tmp_path / "cache", workers=2, solver=SLOW) as relay:
         relay.next()
-        relay.ask(*(f"{layer}.heads" for layer in range(8)))
+        relay.ask(*(f"{layer}.heads" for layer in range(6)))
         next(relay.until_answered(1))
         wait_for(lambda: len(relay.workers) == 2)
         relay.workers[0].kill()
-        events = list(relay.until_answered(7))
-    assert Counter(event["event"] for event in events) == {"done": 7, "notice": 1}
+        events = list(relay.until_answered(5))
+    assert Counter(event["event"] for event in events) == {"done": 5, "notice": 1}
     [notice] = [event["message"] for event in events if event["event"] == "notice"]
     assert "was killed (out of memory?) while computing" in notice
-    assert results(tmp_path / "cache").keys() == {f"layer-{layer:05d}.heads.safetensors" for layer in range(8)}
+    assert results(tmp_path / "cache").keys() == {f"layer-{layer:05d}.heads.safetensors" for layer in range(6)}
 
 
 @pytest.mark.parametrize("how", ["stdin", "SIGKILL", "SIGKILL of the group"])

@@ -51,6 +51,11 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return slow_checkpoint(tmp_path_factory.mktemp("models") / "slow", layers=8)
 
 
+@pytest.fixture(scope="module")
+def slow_results(slow: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return computed_here(slow, tmp_path_factory.mktemp("here"), SLOW)
+
+
 def opening_of(folder: Path, cache: Path, **options: Any) -> Opening:
     model = open_model(folder)
     return Opening(**({"location": model.location, "key": model.key, "solver": "gram64", "device": "cpu"} | options),
@@ -222,7 +227,9 @@ def test_where_the_network_fails_nothing_more_is_begun() -> None:
 # ---- what goes wrong -------------------------------------------------------------------------------------------
 
 
-def test_a_killed_worker_is_replaced_and_its_job_done(slow: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_job_done(
+    slow: Path, slow_results: dict[str, bytes], tmp_path: Path
+) -> None:
     told: list[str] = []
 
     def hear(event: dict[str, Any]) -> None:
@@ -237,7 +244,7 @@ def test_a_killed_worker_is_replaced_and_its_job_done(slow: Path, tmp_path: Path
     finally:
         workers.close()
     assert any(re.search(r"was killed .* while computing \d\.heads; trying once more", each) for each in told)
-    assert results(tmp_path) == computed_here(slow, tmp_path / "here", SLOW)
+    assert results(tmp_path) == slow_results
 
 
 def test_a_job_that_ends_its_process_twice_has_failed_and_the_others_are_done(slow: Path, tmp_path: Path) -> None:
@@ -288,9 +295,7 @@ def test_a_shard_that_is_gone_fails_its_layers_only(tmp_path: Path) -> None:
     model = open_model(made.folder)
     needed = {job: {t.ref.file for t in model.job_tensors(job)} for job in model.jobs(Address())}
     with Analysis(model, device="cpu", cache_dir=tmp_path / "cache") as analysis, ThreadPoolExecutor(1) as pool:
-        compute_job(
-            JobRequest(opening_of(made.folder, tmp_path), Job(0, HEADS))
-        )  # it is open there, as a worker has it
+        analysis.scan(0, executor=pool)  # it is open there from now on
         made.files[1].rename(tmp_path / "elsewhere")
         with pytest.raises(ReadError, match=r"model-00002-of-00003\.safetensors"):
             analysis.scan(executor=pool)
@@ -346,8 +351,20 @@ def test_a_full_disk_costs_the_cache_and_not_the_csv(
     assert not results(tmp_path / "cache")
 
 
+def test_what_cannot_be_kept_is_not_computed_again(tmp_path: Path) -> None:
+    made = write_checkpoint(tmp_path / "m")
+    (tmp_path / "file").write_text("in the way")
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "file") as analysis:
+        analysis.scan(workers=2)
+        made.files[0].unlink()
+        assert analysis.view().missing == 0
+        assert "Results cannot be kept in" in analysis.notice
+
+
 @pytest.mark.parametrize("how", ["ctrl+c", "SIGKILL"])
-def test_a_scan_that_is_ended_keeps_what_was_done(how: str, svdtui: list[str], slow: Path, tmp_path: Path) -> None:
+def test_a_scan_that_is_ended_keeps_what_was_done(
+    how: str, svdtui: list[str], slow: Path, slow_results: dict[str, bytes], tmp_path: Path
+) -> None:
     cache = tmp_path / "cache"
     command: list[str | Path] = [
         *svdtui,
@@ -379,7 +396,7 @@ def test_a_scan_that_is_ended_keeps_what_was_done(how: str, svdtui: list[str], s
     assert not (tmp_path / "out.csv").exists()
     assert subprocess.run(command, check=True, stdin=subprocess.DEVNULL).returncode == 0
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    assert results(cache) == computed_here(slow, tmp_path / "here", SLOW)
+    assert results(cache) == slow_results
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 8 * 4 * 4
 
 

@@ -55,6 +55,8 @@ def write_csv(
         EngineError: the model cannot be opened or read, or a file cannot be written.
     """
     logging.getLogger("svdtui").addHandler(logging.NullHandler())  # `say` says it, once
+    if dask is not None:
+        logging.disable()  # its client and its event loop write what goes wrong to stderr, with tracebacks
     for file in (metrics_file, spectra_file):
         if file not in {None, "-"}:
             _check_writable(Path(str(file)))
