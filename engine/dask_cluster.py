@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, InvalidStateError
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +33,9 @@ _CHECK_SECONDS = 20.0
 """How long the workers may take to open the model. One that is busy until then is not asked: its first job tells."""
 
 _CLOSE_SECONDS = 2.0
+
+_WATCH_SECONDS = 0.2
+"""Between two looks at whether the scheduler is still there."""
 
 _EACH = 2
 """Jobs for each worker at once: one that it computes, and the next."""
@@ -90,7 +93,7 @@ class DaskWorkers(ExecutorWorkers):
                 f"of them {error.last_worker.address}.",
                 "Their logs say why; with too little memory, start fewer on each machine.",
             )
-        if self._client.status != "running":
+        if isinstance(error, ConnectionError) or self._client.status != "running":
             return WorkerError(
                 f"The connection to the Dask scheduler at {self._address} was lost.",
                 "What has been computed is kept: begin again to go on.",
@@ -99,26 +102,43 @@ class DaskWorkers(ExecutorWorkers):
 
 
 class _Connected(Executor):
-    """Dask's executor, as long as there is a scheduler: a client that looks for one takes jobs and never answers."""
+    """Dask's executor, as long as there is a scheduler: without one, its client may never answer."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
         self._executor = client.get_executor(pure=False)
+        self._under_way: set[Future[Any]] = set()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """See `Executor.submit`.
+        """See `Executor.submit`. A future's exception is `ConnectionError` when the scheduler is lost meanwhile.
 
         Raises:
-            ConnectionError: there is none now.
+            ConnectionError: it has been lost.
         """
-        self._check()
-        future: Future[T] = self._executor.submit(function, *args, **kwargs)
-        self._check()  # what a client has when it loses its scheduler, it cancels
-        return future
-
-    def _check(self) -> None:
         if self._client.status != "running":
             raise ConnectionError
+        future: Future[T] = self._executor.submit(function, *args, **kwargs)
+        with self._lock:
+            self._under_way.add(future)
+        future.add_done_callback(self._forget)
+        return future
+
+    def _forget(self, future: "Future[Any]") -> None:
+        with self._lock:
+            self._under_way.discard(future)
+
+    def _watch(self) -> None:
+        while self._client.status != "closed":
+            time.sleep(_WATCH_SECONDS)
+            if self._client.status == "running":
+                continue
+            with self._lock:
+                lost = list(self._under_way)
+            for future in lost:
+                with contextlib.suppress(InvalidStateError):  # it is answered after all
+                    future.set_exception(ConnectionError())
 
 
 def compute_on_worker(request: JobRequest) -> bytes:

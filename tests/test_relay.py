@@ -94,7 +94,6 @@ def test_a_result_that_cannot_be_stored_comes_along(tmp_path: Path) -> None:
     [
         ({"key": "another"}, "has changed since it was opened"),
         ({"device": "cuda:99"}, "CUDA"),
-        ({"location": "/nowhere/m"}, "There is no"),
         ({"dask": "nonsense"}, "is not a Dask scheduler's address"),
     ],
 )
