@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = {
     "layer": "one layer's head slices beside numpy's SVD, and beside their fp64 products alone",
     "whole": "one whole 4096 × 4096 matrix beside torch's svdvals",
-    "scan": "all layers beside as many single ones",
+    "scan": "all layers beside as many single ones, and by two workers beside one",
     "memory": "peak memory of all processes, for few and for many layers",
     "start": "first frame, cached and fresh spectrum",
     "keys": "latency and bytes of key presses while the worker computes",
@@ -47,7 +48,7 @@ def main() -> int:
     parts: dict[str, Callable[[], Iterator[Row]]] = {
         "layer": lambda: layer.layer_rows(folder, options.rounds),
         "whole": lambda: layer.whole_row(folder, max(1, options.rounds - 1)),
-        "scan": lambda: scan.time_row(folder, options.rounds),
+        "scan": lambda: chain(scan.time_row(folder, options.rounds), scan.workers_row(folder, options.rounds)),
         "memory": lambda: scan.memory_rows(checkpoint(options.folder, few), folder),
         "start": lambda: start.start_rows(folder, options.starts),
         "keys": lambda: keys.key_rows(folder, options.presses),

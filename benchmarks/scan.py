@@ -10,8 +10,12 @@ from statistics import median
 
 import psutil
 
-from svdtui.engine import HEADS, Address, Job, Model, open_model
+from svdtui.engine import HEADS, Address, Job, Model, Opening, open_model
 from svdtui.engine.compute import Computer
+from svdtui.engine.device import usable_cores
+from svdtui.engine.lanes import LocalWorkers, plan
+from svdtui.engine.scan import scan
+from svdtui.engine.store import Store
 from svdtui.engine.text import plural
 
 from .memory import PeakMemory
@@ -58,6 +62,43 @@ async def _scans(model: Model, rounds: int) -> tuple[list[float], list[float]]:
                     layers.append(time.perf_counter() - begin)
     computer.close()
     return scans, layers
+
+
+def workers_row(folder: Path, rounds: int) -> Iterator[Row]:
+    """The same layers by two processes that share the cores, beside one that has them all. No target: it depends."""
+    model = open_model(folder)
+    one, two = _by_workers(model, rounds)
+    ratio = median(one) / median(two)
+    cores = usable_cores()
+    detail = (
+        f"{seconds(median(two))} beside {seconds(median(one))} for one worker, which has all {cores} cores too: "
+        "a second can only use what that leaves idle while it reads and writes, and shares the memory's bandwidth"
+    )
+    yield Row(f"a scan of {len(model.layers)} layers, `--workers 2`", "–", f"{ratio:.2f} × as fast", detail, None)
+
+
+def _by_workers(model: Model, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of scans by one and by two processes that are ready, in turns; caches begin empty."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    jobs = [Job(layer, HEADS) for layer in model.layers]
+    for _ in range(rounds):
+        for count in (1, 2):
+            with tempfile.TemporaryDirectory() as cache:
+                opening = Opening(model.location, model.key, "gram64", "cpu", cache)
+                workers = LocalWorkers(plan(opening, count))
+                try:
+                    scan(jobs[:count], workers, lambda job, answer: None)  # buffers are there, pages touched
+                    for job in jobs[:count]:
+                        Store(model, "gram64", Path(cache)).forget(job)
+                    time.sleep(REST)
+                    begin = time.perf_counter()
+                    failures = scan(jobs, workers, lambda job, answer: None)
+                    taken[count - 1].append(time.perf_counter() - begin)
+                finally:
+                    workers.close()
+            if failures:
+                raise next(iter(failures.values()))
+    return taken
 
 
 def memory_rows(short: Path, long: Path) -> Iterator[Row]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ExportError,
         HeaderError,
         LayoutError,
+        ModelChangedError,
         ModelNotFoundError,
         NetworkError,
         OfflineError,
@@ -53,10 +54,12 @@ if TYPE_CHECKING:
         State,
         StateChanged,
     )
+    from .job_request import JobRequest, Opening, compute_job
     from .metrics import METRICS, MetricInfo, Metrics
     from .model import HEADS, Job, MatrixInfo, Model
     from .opening import demo_path, download, open_model
     from .results import JobResult, MatrixResult
+    from .scan import ScanProgress
     from .session import Session
     from .target import HubName, find_target
     from .text import printable
@@ -80,6 +83,7 @@ _HOMES = {
         "ExportError",
         "HeaderError",
         "LayoutError",
+        "ModelChangedError",
         "ModelNotFoundError",
         "NetworkError",
         "OfflineError",
@@ -93,10 +97,12 @@ _HOMES = {
         *("DeviceKnown", "Event", "Failure", "FiguresRead", "HeaderRead", "Noticed"),
         *("Progress", "Progressed", "ScanEnded", "ScanMoved", "State", "StateChanged"),
     ),
+    "job_request": ("JobRequest", "Opening", "compute_job"),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
     "model": ("HEADS", "Job", "MatrixInfo", "Model"),
     "opening": ("demo_path", "download", "open_model"),
     "results": ("JobResult", "MatrixResult"),
+    "scan": ("ScanProgress",),
     "session": ("Session",),
     "target": ("HubName", "find_target"),
     "text": ("printable",),
@@ -127,6 +133,7 @@ __all__ = [
     "HeaderRead",
     "HubName",
     "Job",
+    "JobRequest",
     "JobResult",
     "LayoutError",
     "MatrixInfo",
@@ -134,16 +141,19 @@ __all__ = [
     "MetricInfo",
     "Metrics",
     "Model",
+    "ModelChangedError",
     "ModelNotFoundError",
     "NetworkError",
     "Noticed",
     "OfflineError",
+    "Opening",
     "Progress",
     "Progressed",
     "ReadError",
     "Row",
     "ScanEnded",
     "ScanMoved",
+    "ScanProgress",
     "Scope",
     "Session",
     "ShardIndexError",
@@ -154,6 +164,7 @@ __all__ = [
     "View",
     "WorkerError",
     "candidates_csv",
+    "compute_job",
     "default_cache_dir",
     "demo_path",
     "download",

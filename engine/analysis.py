@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
     from .compute import Computer, Step
     from .findings import Findings
+    from .scan import ScanProgress
+    from .workers import Answer, Hear, Workers
+
+_AT_ONCE = 64
+"""Jobs that an executor of the caller's has at once: enough for a large one, and results of a few megabytes."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +71,8 @@ class Analysis:
         self.k = k
         self._solver: Solver = solver
         self._device = device
+        self._offline = offline
+        self._cache_dir = folder
         self._store = Store(self.model, solver, folder)
         self._results: dict[Job, JobResult] = {}
         self._computer: Computer | None = None
@@ -168,6 +176,96 @@ class Analysis:
             if job not in self._results and (count := self.model.remote_bytes(job)) and self._store.load(job) is None
         )
 
+    def scan(
+        self,
+        address: str | int | Address = "",
+        *,
+        workers: int | None = None,
+        dask: str | None = None,
+        executor: Executor | None = None,
+        on_progress: "Callable[[ScanProgress], None]" = lambda progress: None,
+    ) -> None:
+        """Compute what a place still needs and keep it on disk: an interrupted scan is gone on with.
+
+        Without an argument that says who computes, it is this process, or a process for each of several CUDA devices.
+
+        Args:
+            workers: so many processes of this machine, which share its cores.
+            dask: a Dask cluster, by its scheduler's address, such as `tcp://host:8786`; needs `svdtui[dask]`.
+            executor: anything that runs `compute_job`, in processes that can open the model.
+            on_progress: told, from any thread, as it goes on; what it raises ends the scan.
+
+        Raises:
+            EngineError: a job failed (when all others are done), or those who should compute cannot be had.
+        """
+        from .scan import Tally, scan
+
+        if sum(each is not None for each in (workers, dask, executor)) > 1:
+            raise ChoiceError("Workers, a Dask cluster and an executor exclude each other.", "Give one of them.")
+        place = self._address(address)
+        self.prepare(place)
+        jobs = self.jobs(place)
+        missing = [job for job in jobs if job not in self._results and self._store.load(job) is None]
+        sizes = {job: sum(tensor.ref.nbytes for tensor in self.model.job_tensors(job)) for job in jobs}
+        tally = Tally(sizes, missing)
+
+        def take(job: Job, answer: "Answer") -> None:
+            if answer.data is not None and (found := self._store.decode(job, answer.data)):
+                self._results[job] = found
+                self._warn(answer.notice)
+            tally.is_done(job)
+
+        on_progress(tally.progress())
+        if not missing:
+            return
+        count = workers if workers is None or workers < 1 else min(workers, len(missing))
+        team = self._workers(count, dask, executor, tally.hear, lambda: on_progress(tally.progress()))
+        try:
+            if team.note:
+                self._warn(team.note)
+            failures = scan(missing, team, take, lambda: on_progress(tally.progress()))
+        finally:
+            team.close()
+        for error in failures.values():
+            raise error
+
+    def _workers(
+        self,
+        count: int | None,
+        dask: str | None,
+        executor: Executor | None,
+        hear: "Hear",
+        on_step: Callable[[], None],
+    ) -> "Workers":
+        """Who computes a scan."""
+        from .job_request import Opening
+
+        cache_dir = str(self._cache_dir.absolute()) if self._cache_dir else None
+        opening = Opening(self.model.location, self.model.key, self._solver, self._device, cache_dir, self._offline)
+        if executor is not None:
+            from .workers import ExecutorWorkers
+
+            return ExecutorWorkers(
+                executor, opening, self.model, self._store, shown="an executor", at_once=_AT_ONCE, hear=hear
+            )
+        if dask is not None:
+            from .dask_cluster import DaskWorkers
+
+            return DaskWorkers(dask, opening, self.model, self._store, hear)
+        from .lanes import LocalWorkers, plan
+        from .workers import ThisProcess
+
+        openings = plan(opening, count)
+        if len(openings) == 1:
+            return ThisProcess(self._compute, hear, on_step)
+        local = LocalWorkers(openings, hear)
+        try:
+            local.wait_until_ready()
+        except BaseException:
+            local.close()
+            raise
+        return local
+
     def _compute(self, job: Job, on_step: "Callable[[Step], None]") -> JobResult:
         if self._computer is None:
             from .compute import Computer  # torch, with an accelerator
@@ -178,6 +276,7 @@ class Analysis:
         try:
             self._store.save(self._store.encode(result), job)
         except OSError as error:
+            self._results[job] = result
             self._warn(self._store.cannot_keep(error))
         return result
 

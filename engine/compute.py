@@ -35,16 +35,20 @@ OnStep = Callable[[Step], None]
 class Computer:
     """Computes jobs of one model, one at a time, on one device; keeps its threads and buffers between jobs.
 
+    `threads` are those of the CPU; None for as many as its BLAS would use.
+
     Raises:
         DeviceError: the device is not there.
     """
 
-    def __init__(self, model: Model, solver: Solver = "gram64", device: str = "auto") -> None:
+    def __init__(
+        self, model: Model, solver: Solver = "gram64", device: str = "auto", threads: int | None = None
+    ) -> None:
         self.model = model
         self.device = choose_device(device)
         self._source = model.checkpoint.source
         self._reader = TensorReader(self._source)
-        self._backend = Cpu(solver) if self.device.is_cpu else _accelerator(solver, self.device.torch_name)
+        self._backend = Cpu(solver, threads) if self.device.is_cpu else _accelerator(solver, self.device.torch_name)
 
     def compute(self, job: Job, on_step: OnStep = lambda step: None) -> JobResult:
         """Read the job's tensors and solve all their slices.

@@ -1,6 +1,7 @@
 """Which device computes. torch is asked only where there may be an accelerator: its import takes a second."""
 
 import ctypes
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,27 @@ def choose_device(wanted: str) -> Device:
             "Use cuda:0, or check CUDA_VISIBLE_DEVICES.",
         )
     return Device(f"cuda:{number}", f"cuda:{number} ({torch.cuda.get_device_name(number)})")
+
+
+def choose_devices(wanted: str) -> list[Device]:
+    """Every device that `auto` or `cuda` means where several are visible; else the one of `choose_device`.
+
+    Raises:
+        DeviceError: it is not there.
+    """
+    first = choose_device(wanted)
+    if first.is_cpu or wanted not in {"auto", "cuda"}:
+        return [first]
+    import torch
+
+    return [choose_device(f"cuda:{number}") for number in range(torch.cuda.device_count())]
+
+
+def usable_cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def may_have_accelerator() -> bool:

@@ -16,11 +16,14 @@
     ├── TensorError             a tensor cannot be analysed (dtype, emptiness)
     ├── DeviceError             the device asked for is not there, or is out of memory
     ├── ExportError             a file could not be written
-    └── WorkerError             the compute process failed
+    └── WorkerError             the compute process, or another of those that compute, failed
+        └── ModelChangedError   what it opened are not the files that were opened here
 
 Each one is a title, a message (what and where) and a hint (what to do). `str()` is the whole as one line. Text from
 outside is neutralised and shortened here, once, so that no file can write escape sequences or pages to the terminal.
 """
+
+from typing import Self
 
 from .text import printable, shortened
 
@@ -36,6 +39,10 @@ class EngineError(Exception):
         self.message = shortened(printable(message))
         self.hint = printable(hint)
         super().__init__(" ".join(filter(None, (self.message, self.hint))))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        """Message and hint go to another process apart, as they were given."""
+        return type(self), (self.message, self.hint)
 
 
 class AddressError(EngineError):
@@ -134,3 +141,7 @@ class WorkerError(EngineError):
     """The compute process failed."""
 
     title = "Worker failed"
+
+
+class ModelChangedError(WorkerError):
+    """Another process found other files at the model's place."""

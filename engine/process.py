@@ -18,7 +18,7 @@ _LINE_LIMIT = 2**26
 _LOG_LIMIT = 2**20
 """Bytes from which the log is begun anew."""
 
-_ENDING_SECONDS = 2
+ENDING_SECONDS = 2
 """How long a worker that has closed its stdout may take to end."""
 
 
@@ -75,21 +75,26 @@ class WorkerProcess:
     async def ended(self) -> str:
         """Wait for its end, and say how it ended."""
         try:
-            code = await asyncio.wait_for(self._process.wait(), _ENDING_SECONDS)
+            code = await asyncio.wait_for(self._process.wait(), ENDING_SECONDS)
         except TimeoutError:
             self.kill()
             code = await self._process.wait()
-        if code == -signal.SIGKILL:
-            return "was killed (out of memory?)"
-        if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
-        return f"ended with status {code}"
+        return how_it_ended(code)
 
     def kill(self) -> None:
         """End it at once, and all in its session. Not `Process.kill()`, which takes the exit status from asyncio."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def how_it_ended(code: int) -> str:
+    """What an exit status says of a process that was not told to end."""
+    if code == -signal.SIGKILL:
+        return "was killed (out of memory?)"
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with status {code}"
 
 
 def log_path() -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .address import Address
+from .backlog import Backlog, BacklogProgress, jobs_of_scan
 from .choices import DEFAULT_K, Solver
 from .errors import CheckpointError, NetworkError, OfflineError
 from .events import (
@@ -33,7 +34,6 @@ from .hand import Hand
 from .model import HEADS, Job, MatrixInfo, Model
 from .process import WorkerProcess, log_path
 from .results import JobResult, Tables
-from .scanning import Scan, ScanProgress, jobs_of_scan
 from .shelf import Shelf
 from .store import Store
 from .text import plural
@@ -142,7 +142,7 @@ class Session:
     def scan(self, *, whole: bool = False) -> int:
         """Compute all that is missing, while the user goes on; how many jobs that is. What failed is tried again."""
         jobs = self.to_scan(whole=whole)
-        scan = self._wishes.scan = Scan(self.model, jobs) if jobs else None
+        scan = self._wishes.scan = Backlog(self.model, jobs) if jobs else None
         self._wishes.ask_for(jobs)
         self._relay.starts_failed = 0
         self._new_start()
@@ -157,7 +157,7 @@ class Session:
         return len(jobs)
 
     @property
-    def scan_progress(self) -> ScanProgress | None:
+    def scan_progress(self) -> BacklogProgress | None:
         """How far the scan is; None when there is none."""
         return self._wishes.scan.progress if self._wishes.scan else None
 
@@ -381,6 +381,8 @@ class Session:
 
     def _handle(self, hand: Hand, event: dict[str, Any]) -> None:
         match event:
+            case {"event": "notice", "message": message}:
+                self._notice(message)
             case {"event": "ready", "device": device, "note": note}:
                 hand.is_ready, hand.starts_failed = True, 0
                 if hand is self._worker:

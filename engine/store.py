@@ -102,7 +102,10 @@ class Store:
         return {"format": FORMAT, "key": self._model.key, "job": str(job), "solver": self._solver, "tensors": tensors}
 
     def encode(self, result: JobResult) -> bytes:
-        """A result as the bytes of a safetensors file: float64 spectra, and its provenance as metadata."""
+        """A result as the bytes of a safetensors file: float64 spectra, and its provenance as metadata.
+
+        Equal results are equal bytes, whoever computed them.
+        """
         spectra = {name: np.ascontiguousarray(matrix.sigma) for name, matrix in result.matrices.items()}
         body = {
             **self._provenance(result.job),
@@ -114,7 +117,7 @@ class Store:
         }
         text = json.dumps(body, sort_keys=True)
         checksum = _checksum(text, {name: array.tobytes() for name, array in spectra.items()})
-        return save(spectra, {"svdtui": text, "checksum": checksum})
+        return _in_order(save(spectra, {"svdtui": text, "checksum": checksum}))
 
     def decode(self, job: Job, data: bytes) -> JobResult | None:
         """The inverse of `encode`, or None for anything that is damaged or does not belong to this job."""
@@ -138,6 +141,14 @@ class Store:
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return JobResult(job, matrices)
+
+
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with a sorted header: the library writes metadata in a random order."""
+    (length,) = _HEAD.unpack_from(data)
+    header = json.dumps(json.loads(data[_HEAD.size : _HEAD.size + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % _HEAD.size)  # the data begin at a multiple of 8
+    return _HEAD.pack(len(header)) + header + data[_HEAD.size + length :]
 
 
 def _checksum(text: str, arrays: dict[str, bytes]) -> str:

@@ -6,8 +6,8 @@ Also what is not begun by itself: what the user stopped, and what would read ver
 from collections.abc import Callable, Iterable
 
 from .address import Address
+from .backlog import Backlog
 from .model import HEADS, Job, Model
-from .scanning import Scan
 
 LARGE = 200 * 10**6
 """Bytes from which a whole matrix is read over a network only when the user asks for it."""
@@ -19,7 +19,7 @@ class Wishes:
     def __init__(self, model: Model, is_to_do: Callable[[Job], bool], *, prefetch: bool) -> None:
         self.focus: tuple[Job, ...] = ()
         """What the user looks at."""
-        self.scan: Scan | None = None
+        self.scan: Backlog | None = None
         self._model = model
         self._is_to_do = is_to_do
         self._prefetch = prefetch

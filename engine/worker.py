@@ -1,11 +1,11 @@
 """The compute process: `python -m svdtui.engine.worker [--network]`, driven by JSON lines on stdin and stdout.
 
 While it waits for the first line it imports what it needs; with `--network` the Hub's libraries too.
-The first line opens a model: `{"location", "key", "solver", "device", "cache_dir", "offline"}`. Each further line is a
+The first line opens a model: the fields of `Opening`. Each further line is a
 job: `{"job": "12.heads", "most_remote": 200000000}` (one that would read more than that over a network is not begun;
 null for no limit), or the end of one: `{"cancel": "12.heads"}`. Answers, one per line:
 
-    {"event": "ready", "device", "note"}
+    {"event": "ready", "device", "note", "devices"}    and how many devices a scan could use
     {"event": "header", "file", "data"}             a shard's header has been read, in base64
     {"event": "step", "job", "bytes_read", "bytes_total", "done", "total", "waiting"}
     {"event": "done", "job"}                        the result is in the store
@@ -20,50 +20,26 @@ signal where the system has one.
 
 import base64
 import contextlib
-import ctypes
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 import time
-import traceback
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from .errors import EngineError, WorkerError
-from .hub_errors import redacted
+from .child import Channel, die_with_parent, unexpected
+from .device import choose_devices
+from .errors import EngineError
+from .job_request import Opening
 from .model import Job
-from .opening import open_model
 from .store import Store
+
+if TYPE_CHECKING:
+    from .compute import Computer, Step
 
 _STEP_SECONDS = 0.05
 """Least time between two messages about progress."""
-
-_PR_SET_PDEATHSIG = 1
-
-
-class _Channel:
-    """The real stdout; whatever libraries print goes to stderr instead."""
-
-    def __init__(self) -> None:
-        self._out: TextIO = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-        os.dup2(2, 1)
-        self._lock = threading.Lock()
-
-    def send(self, event: str, **fields: Any) -> None:
-        with self._lock:
-            self._out.write(json.dumps({"event": event, **fields}) + "\n")
-
-    def send_error(self, job: str | None, error: EngineError) -> None:
-        self.send("failed", job=job, title=error.title, message=error.message, hint=error.hint)
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _CancelledError(Exception):
@@ -102,22 +78,24 @@ class _Requests:
 
 def main() -> None:
     """Serve one parent until it closes stdin."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    die_with_parent()
     with contextlib.suppress(OSError):
         os.nice(10)
-    channel = _Channel()
+    channel = Channel()
     requests = _Requests()
     try:
         _import_early(network="--network" in sys.argv[1:])
-        store, computer = _open(requests.next())
+        opening = Opening(**requests.next())
+        store, computer = _open(opening)
     except EngineError as error:
         channel.send_error(None, error)
         return
     except Exception as error:
-        channel.send_error(None, _unexpected("Opening the model", error))
+        channel.send_error(None, unexpected("Opening the model", error))
         return
-    channel.send("ready", device=computer.device.shown, note=computer.device.note)
+    device = computer.device
+    devices = 1 if device.is_cpu else len(choose_devices(opening.device))
+    channel.send("ready", device=device.shown, note=device.note, devices=devices)
     while True:
         request = requests.next()
         name = request["job"]
@@ -128,7 +106,7 @@ def main() -> None:
         except EngineError as error:
             channel.send_error(name, error)
         except Exception as error:
-            channel.send_error(name, _unexpected(name, error))
+            channel.send_error(name, unexpected(name, error))
 
 
 def _import_early(*, network: bool) -> None:
@@ -143,34 +121,22 @@ def _import_early(*, network: bool) -> None:
         HfApi()
 
 
-def _open(request: dict[str, Any]) -> tuple[Store, Any]:
-    """The store and the computer of the model that the first line names."""
-    cache_dir = Path(request["cache_dir"]) if request["cache_dir"] else None
-    model = open_model(request["location"], offline=request["offline"], cache_dir=cache_dir)
-    if model.key != request["key"]:
-        raise WorkerError(f"{model.name} has changed since it was opened.", "Quit and open the model again.")
-    store = Store(model, request["solver"], cache_dir)
-    from .compute import Computer  # torch, with an accelerator
+def _open(opening: Opening) -> "tuple[Store, Computer]":
+    if opening.threads:
+        from threadpoolctl import threadpool_limits
 
-    return store, Computer(model, request["solver"], request["device"])
-
-
-def _unexpected(doing: str, error: Exception) -> WorkerError:
-    """Something that should not happen: the details go to the log, without what is secret in them."""
-    sys.stderr.write(redacted("".join(traceback.format_exception(error))))
-    sys.stderr.flush()
-    message = f"{doing} failed with {type(error).__name__}: {redacted(str(error))}."
-    return WorkerError(message, "The log has the details; please report it.")
+        threadpool_limits(opening.threads, "blas")  # others of this machine's cores have workers of their own
+    return opening.open()
 
 
 def _serve(
-    name: str, most_remote: int | None, store: Store, computer: "Any", channel: _Channel, requests: _Requests
+    name: str, most_remote: int | None, store: Store, computer: "Computer", channel: Channel, requests: _Requests
 ) -> None:
     job = Job.parse(name)
     last = 0.0
     is_read = False
 
-    def on_step(step: Any) -> None:
+    def on_step(step: "Step") -> None:
         nonlocal last, is_read
         requests.check(name)
         now = time.monotonic()

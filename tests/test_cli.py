@@ -73,7 +73,7 @@ def test_help_explains_every_option_and_shows_examples() -> None:
     # fmt: off
     for option in ("--demo", "--at", "--csv", "--spectra-csv", "--layer", "--head", "--matrix", "--solver", "--device",
                    "--top-k", "--cache-dir", "--no-prefetch", "--no-mouse", "--version", "--revision", "--offline",
-                   "--download", "--findings", "--candidates", "--lora-plan", "--lora-budget"):
+                   "--download", "--findings", "--candidates", "--lora-plan", "--lora-budget", "--workers", "--dask"):
         [_] = [line for line in done.stdout.splitlines() if re.search(rf"^│.*{option}\b.*  \S", line)]
     # fmt: on
     for panel in ("Where to start", "From the Hub", "Without a screen", "Computing", "Screen"):
@@ -122,6 +122,8 @@ def test_help_explains_every_option_and_shows_examples() -> None:
         (["MODEL", "--csv", "-", "--device", "cuda:-1"], "use auto, cpu, cuda, cuda:N or mps"),
         (["MODEL", "--csv", "-", "--top-k", "0"], "--top-k"),
         (["MODEL", "--csv"], "--csv"),
+        (["MODEL", "--csv", "-", "--workers", "0"], "--workers"),
+        (["MODEL", "--csv", "-", "--workers", "2", "--dask", "tcp://h:1"], "is for this machine"),
     ],
 )
 def test_a_wrong_request_is_refused_with_status_2(args: Sequence[str], words: str) -> None:

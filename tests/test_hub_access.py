@@ -25,9 +25,9 @@ from svdtui.engine import (
     Session,
     State,
 )
+from svdtui.engine.child import unexpected
 from svdtui.engine.hub_errors import HubAccess, redacted, retry_of
 from svdtui.engine.process import log_path
-from svdtui.engine.worker import _unexpected
 from tests import hub_faults as faults
 from tests import hub_trials
 from tests.checkpoints import write_checkpoint
@@ -249,7 +249,7 @@ def test_a_crash_of_the_worker_is_told_without_what_is_secret(capfd: pytest.Capt
     try:
         raise ValueError(f"https://storage.example/a?X-Amz-Signature=abc for {TOKEN}")  # noqa: TRY301
     except ValueError as error:
-        told = _unexpected("0.heads", error)
+        told = unexpected("0.heads", error)
     assert_sentence(told, ["0.heads failed with ValueError: https://storage.example/a?", "log"])
     log = capfd.readouterr().err
     assert "Traceback" in log

@@ -1,6 +1,7 @@
 """A scan behind the screen: what it computes, in which order, and what survives whatever ends it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +25,7 @@ from svdtui.engine import (
     StateChanged,
     open_model,
 )
-from svdtui.engine.scanning import Scan, ScanProgress
+from svdtui.engine.backlog import Backlog, BacklogProgress
 from svdtui.engine.shelf import Shelf
 from svdtui.engine.store import Store
 from svdtui.tui.scanning import scan_words, stopped_words
@@ -142,6 +143,50 @@ async def test_a_killed_worker_costs_a_scan_nothing(start: Start, events: list[E
     assert [e.message for e in events if isinstance(e, ScanEnded)] == [f"The scan has computed {LAYERS} layers."]
 
 
+def relays() -> list[psutil.Process]:
+    """The living processes that lead several workers."""
+    found = []
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "svdtui.engine.relay" in process.cmdline():
+                found.append(process)
+    return found
+
+
+async def test_several_workers_share_a_scan_while_the_worker_answers(start: Start, events: list[Event]) -> None:
+    session = await start(workers=2)
+    session.scan()
+    await until(lambda: session.cached >= 1)
+    (relay,) = relays()
+    assert len([child for child in relay.children(recursive=True) if "svdtui.engine.worker" in child.cmdline()]) == 2
+    session.want(Address(0, matrix="gate_proj"))  # not of the scan: the worker's own
+    await until(lambda: session.state(Job(0, "gate_proj")) is State.CACHED)
+    await until(lambda: session.scan_progress is None)
+    assert session.cached == LAYERS
+    await until(lambda: not relays())  # nobody needs it any more
+    assert sum(isinstance(e, ScanEnded) for e in events) == 1
+
+
+async def test_a_killed_relay_costs_a_scan_nothing(start: Start) -> None:
+    session = await start(workers=2)
+    session.scan()
+    await until(lambda: session.cached >= 1)
+    for relay in relays():
+        relay.kill()
+    await until(lambda: session.scan_progress is None)
+    assert session.cached == LAYERS
+
+
+async def test_a_scan_by_a_cluster_that_is_not_there_ends_with_a_sentence(start: Start, events: list[Event]) -> None:
+    session = await start(dask="tcp://127.0.0.1:9")
+    session.scan()
+    await until(lambda: session.scan_progress is None)
+    assert any(isinstance(e, Noticed) and "127.0.0.1:9" in e.message for e in events)
+    assert session.state(Job(1, HEADS)) is State.ABSENT
+    session.want(Address(1))  # the worker goes on
+    await until(lambda: session.state(Job(1, HEADS)) is State.CACHED)
+
+
 async def test_what_a_full_disk_could_not_take_is_written_when_it_can(
     tmp_path: Path, start: Start, events: list[Event]
 ) -> None:
@@ -204,7 +249,7 @@ def test_a_killed_program_loses_nothing_that_was_done(svdtui: list[str], folder:
 
 
 def test_a_scan_is_told_in_a_line() -> None:
-    progress = ScanProgress(11, 1, 32, heads_only=True, bytes_per_second=812e6, seconds_left=41.7)
+    progress = BacklogProgress(11, 1, 32, heads_only=True, bytes_per_second=812e6, seconds_left=41.7)
     assert scan_words(progress) == "▰▰▰▰▱▱▱▱▱▱▱▱ 12/32 layers · 1 failed · 812 MB/s · 0:42 left"
     assert stopped_words(progress) == "Stopped the scan at 12 of 32 layers; s goes on."
 
@@ -225,7 +270,7 @@ def test_a_scan_on_screen_begins_and_stops(svdtui: list[str], tmp_path: Path) ->
 def test_a_scan_knows_what_is_left_of_unequal_work(tmp_path: Path) -> None:
     model = open_model(write_checkpoint(tmp_path / "m", layers=2).folder)
     jobs = [Job(0, HEADS), Job(0, "gate_proj"), Job(1, HEADS)]
-    scan = Scan(model, jobs)
+    scan = Backlog(model, jobs)
     assert scan.progress.seconds_left is None
     assert scan.take() == jobs[0]
     scan.put_back(jobs[0])

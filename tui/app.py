@@ -59,6 +59,8 @@ class SvdtuiApp(App[int]):
         cache_dir: Path | None = None,
         prefetch: bool = True,
         offline: bool = False,
+        workers: int | None = None,
+        dask: str | None = None,
         k: int = 10,
         places: Places | None = None,
     ) -> None:
@@ -68,7 +70,7 @@ class SvdtuiApp(App[int]):
         self._spare: asyncio.Task[WorkerProcess] | None = None
         self.failure: EngineError | None = None
         """Why there was nothing to explore."""
-        self._session_options = (solver, device, cache_dir, prefetch, offline)
+        self._session_options = (solver, device, cache_dir, prefetch, offline, workers, dask)
         self._places = places or Places()
         self._at = at
         self._k = k
@@ -153,7 +155,7 @@ class SvdtuiApp(App[int]):
         """Start the session: this imports numpy, which the first frame does not wait for."""
         from svdtui.engine.session import Session
 
-        solver, device, cache_dir, prefetch, offline = self._session_options
+        solver, device, cache_dir, prefetch, offline, workers, dask = self._session_options
         self.session = Session(
             explorer.model,
             solver=solver,
@@ -162,6 +164,8 @@ class SvdtuiApp(App[int]):
             prefetch=prefetch,
             offline=offline,
             k=self._k,
+            workers=workers,
+            dask=dask,
             spare=await self._take_spare(),
             on_event=explorer.report,
         )
@@ -257,6 +261,8 @@ def run(
     cache_dir: Path | None = None,
     prefetch: bool = True,
     offline: bool = False,
+    workers: int | None = None,
+    dask: str | None = None,
     mouse: bool = True,
     k: int = 10,
 ) -> int:
@@ -268,7 +274,16 @@ def run(
         EngineError: an `Opener` could not open its model, or the model has no such place.
     """
     app = SvdtuiApp(
-        model, at, solver=solver, device=device, cache_dir=cache_dir, prefetch=prefetch, offline=offline, k=k
+        model,
+        at,
+        solver=solver,
+        device=device,
+        cache_dir=cache_dir,
+        prefetch=prefetch,
+        offline=offline,
+        workers=workers,
+        dask=dask,
+        k=k,
     )
     app.run(mouse=mouse)
     if app.failure is not None:

@@ -33,6 +33,7 @@ Examples:
   svdtui MODEL --spectra-csv s.csv --layer 12 --matrix q_proj
   svdtui MODEL --findings                test the article's conclusions on it
   svdtui MODEL --lora-plan r.json --lora-budget 2M
+  svdtui MODEL --csv heads.csv --workers 4
 
 Exit status: 0 when all went well, 1 when something could not be read or
 written, 2 for a wrong request.
@@ -180,6 +181,25 @@ def command(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Compute in N processes that share this machine's cores. With CUDA, each GPU has one.",
+            rich_help_panel=_COMPUTING,
+            show_default=False,
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Compute on the Dask cluster whose scheduler is there, such as tcp://host:8786.",
+            rich_help_panel=_COMPUTING,
+            show_default=False,
+        ),
+    ] = None,
     prefetch: Annotated[
         bool,
         typer.Option(
@@ -234,6 +254,8 @@ def command(
             "--lora-plan": lora_plan,
         }
     )
+    if workers is not None and dask is not None:
+        raise typer.BadParameter("is for this machine; a Dask cluster has workers of its own", param_hint="--workers")
     from svdtui.engine.opening import demo_path
     from svdtui.engine.target import find_target
 
@@ -258,6 +280,8 @@ def command(
                 cache_dir=cache_dir,
                 offline=offline,
                 k=top_k,
+                workers=workers,
+                dask=dask,
             )
         else:
             opened = what_to_show(target, start, offline=offline, cache_dir=cache_dir)
@@ -272,6 +296,8 @@ def command(
                 cache_dir=cache_dir,
                 prefetch=prefetch,
                 offline=offline,
+                workers=workers,
+                dask=dask,
                 mouse=mouse,
                 k=top_k,
             )

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from svdtui.engine import (
+    HEADS,
     Address,
     Analysis,
     ExportError,
-    Job,
     Solver,
     View,
     candidates_csv,
@@ -30,7 +30,7 @@ from .formats import size
 from .stderr import WaitingLine, say
 
 if TYPE_CHECKING:
-    from svdtui.engine.compute import Step
+    from svdtui.engine.scan import ScanProgress
     from svdtui.engine.target import HubName
 
 _MOST_PROBLEMS = 10
@@ -66,6 +66,8 @@ def write_files(
     cache_dir: Path | None,
     offline: bool,
     k: int,
+    workers: int | None = None,
+    dask: str | None = None,
 ) -> int:
     """Compute a place of a model and write files about it; findings, candidates and a plan are of the whole model.
 
@@ -76,6 +78,8 @@ def write_files(
         EngineError: the model cannot be opened or read, a file cannot be written, or the LoRA budget is too small.
     """
     logging.getLogger("svdtui").addHandler(logging.NullHandler())  # `say` says it, once
+    if dask is not None:
+        logging.disable()  # its client and its event loop write what goes wrong to stderr, with tracebacks
     for file in files.names:
         if file != "-":
             _check_writable(Path(file))
@@ -85,7 +89,7 @@ def write_files(
         with Analysis(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline, k=k) as analysis:
             model.check(place)
             _prepare(analysis, place)
-            _compute(analysis, place)
+            _compute(analysis, place, workers, dask)
             shown = analysis.view(place)
             for sentence in (analysis.notice, model.incomplete):
                 if sentence:
@@ -145,12 +149,11 @@ def _prepare(analysis: Analysis, place: Address) -> None:
         say(f"{size(total)} will be read from the Hub.")
 
 
-def _compute(analysis: Analysis, place: Address) -> None:
+def _compute(analysis: Analysis, place: Address, workers: int | None, dask: str | None) -> None:
     """Compute what is missing, with a progress bar where someone is looking."""
     jobs = analysis.jobs(place)
-    sizes = {job: sum(t.ref.nbytes for t in analysis.model.job_tensors(job)) for job in jobs}
+    noun = "layers" if all(job.kind == HEADS for job in jobs) else "matrices"
     with tqdm(
-        total=sum(sizes.values()),
         unit="B",
         unit_scale=True,
         desc=printable(analysis.model.name)[:40],
@@ -158,24 +161,16 @@ def _compute(analysis: Analysis, place: Address) -> None:
         disable=sys.stderr is None or not sys.stderr.isatty(),
         leave=False,
     ) as bar:
-        for job in jobs:
-            bar.set_postfix_str(str(job))
-            _compute_job(analysis, job, bar, sizes[job])
 
+        def show(progress: "ScanProgress") -> None:
+            if bar.total is None:  # what is cached has not been read now: it does not count for the speed
+                bar.total, bar.initial, bar.n = progress.bytes_total, progress.bytes_read, progress.bytes_read
+                bar.refresh()
+            what = f"{progress.done}/{progress.total} {noun}" if len(jobs) > 1 else "".join(map(str, jobs))
+            bar.set_postfix_str(" · ".join(filter(None, (what, printable(progress.waiting)))), refresh=False)
+            bar.update(max(0, progress.bytes_read - bar.n))
 
-def _compute_job(analysis: Analysis, job: Job, bar: "tqdm[None]", size: int) -> None:
-    begin = bar.n
-    waited = ""
-
-    def on_step(step: "Step") -> None:
-        nonlocal waited
-        if step.waiting != waited:
-            waited = step.waiting
-            bar.set_postfix_str(" · ".join(filter(None, (str(job), printable(waited)))))
-        bar.update(begin + step.bytes_read - bar.n)
-
-    analysis.result(job, on_step)
-    bar.update(begin + size - bar.n)
+        analysis.scan(place, workers=workers, dask=dask, on_progress=show)
 
 
 def _check_writable(path: Path) -> None:

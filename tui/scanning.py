@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from svdtui.engine.scanning import ScanProgress, scan_bytes
+from svdtui.engine.backlog import BacklogProgress, scan_bytes
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 
@@ -39,7 +39,7 @@ def begin_scan(session: Session, *, whole: bool, confirmed: bool) -> Answer:
     return Answer(f"Computing {what}; esc stops, and what is done is kept.")
 
 
-def scan_words(progress: ScanProgress) -> str:
+def scan_words(progress: BacklogProgress) -> str:
     """`▰▰▰▱▱▱ 12/32 layers · 812 MB/s · 0:42 left`."""
     closed = progress.done + progress.failed
     filled = _BAR * closed // max(1, progress.total)
@@ -53,12 +53,12 @@ def scan_words(progress: ScanProgress) -> str:
     return " · ".join(words)
 
 
-def stopped_words(progress: ScanProgress) -> str:
+def stopped_words(progress: BacklogProgress) -> str:
     """What is said when a scan was stopped."""
     closed = progress.done + progress.failed
     key = "s" if progress.heads_only else "S"
     return f"Stopped the scan at {closed} of {progress.total} {_what(progress)}; {key} goes on."
 
 
-def _what(progress: ScanProgress) -> str:
+def _what(progress: BacklogProgress) -> str:
     return "layers" if progress.heads_only else "parts"

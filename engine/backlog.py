@@ -9,7 +9,7 @@ from .model import HEADS, Job, Model
 
 
 @dataclass(frozen=True, slots=True)
-class ScanProgress:
+class BacklogProgress:
     """How far a scan is. A job is a layer's heads, or a whole matrix."""
 
     done: int
@@ -51,7 +51,7 @@ def scan_bytes(model: Model, jobs: Iterable[Job]) -> tuple[int, bool]:
     return total, not any(unknown.values())
 
 
-class Scan:
+class Backlog:
     """The jobs of a scan: waiting, given to somebody, done or failed."""
 
     def __init__(self, model: Model, jobs: Iterable[Job]) -> None:
@@ -100,7 +100,7 @@ class Scan:
             self._work_done += self._work(job)
 
     @property
-    def progress(self) -> ScanProgress:
+    def progress(self) -> BacklogProgress:
         """How far it is."""
         seconds = max(time.monotonic() - self._begun, 1e-3)
         closed = self._total - len(self._open)
@@ -110,7 +110,7 @@ class Scan:
             rest = sum(map(self._work, known))
             rest += (len(self._open) - len(known)) * self._work_done / closed
             left = seconds * rest / self._work_done
-        return ScanProgress(
+        return BacklogProgress(
             closed - self._failed, self._failed, self._total, self._heads_only, self._bytes / seconds, left
         )
 

@@ -1,0 +1,95 @@
+"""One job as a picklable request, and the plain function that answers it in any process.
+
+    with ProcessPoolExecutor(2) as pool:
+        data = pool.submit(compute_job, JobRequest(opening, job)).result()
+
+So a pool of processes, a Dask cluster or anything else that runs Python functions can compute spectra. Only names go
+there and only spectra come back: whoever answers opens the model and reads its weights.
+"""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .choices import Solver
+from .errors import ModelChangedError
+from .model import Job
+from .opening import open_model
+from .store import Store
+
+if TYPE_CHECKING:
+    from .compute import Computer
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What opens the same model with the same choices in another process."""
+
+    location: str
+    key: str
+    """That of the model's files; others at the same place are refused."""
+    solver: Solver
+    device: str = "auto"
+    cache_dir: str | None = None
+    """Where results, and the headers of Hub models, are kept; None is the user's cache folder."""
+    offline: bool = False
+    threads: int | None = None
+    """Threads of the CPU to use; None for as many as its BLAS would."""
+
+    def open(self) -> "tuple[Store, Computer]":
+        """Open the model, and what computes its jobs.
+
+        Raises:
+            ModelChangedError: its files are not those that the key names.
+            EngineError: it cannot be opened here.
+        """
+        cache_dir = Path(self.cache_dir) if self.cache_dir else None
+        model = open_model(self.location, offline=self.offline, cache_dir=cache_dir)
+        if model.key != self.key:
+            raise ModelChangedError(f"{model.name} has changed since it was opened.", "Quit and open the model again.")
+        from .compute import Computer  # torch, with an accelerator
+
+        return Store(model, self.solver, cache_dir), Computer(model, self.solver, self.device, self.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job of a model."""
+
+    opening: Opening
+    job: Job
+
+
+def compute_job(request: JobRequest) -> bytes:
+    """Read and solve a job: its result as `Store.encode` writes it. Nothing is written to this machine's store.
+
+    The model stays open for the next request, and requests of one process are answered one after another: each uses
+    all the threads that it may.
+
+    Raises:
+        EngineError: the model cannot be opened here or is another one, or the job cannot be computed.
+    """
+    with _one_at_a_time:
+        store, computer = _open(request.opening)
+        return store.encode(computer.compute(request.job))
+
+
+def check_opening(opening: Opening) -> None:
+    """Open a model for the requests that will follow; raises what `Opening.open` raises."""
+    with _one_at_a_time:
+        _open(opening)
+
+
+_one_at_a_time = threading.Lock()
+_opened: "dict[Opening, tuple[Store, Computer]]" = {}
+"""The model that this process has open; at most one."""
+
+
+def _open(opening: Opening) -> "tuple[Store, Computer]":
+    if opening not in _opened:
+        for _, computer in _opened.values():
+            computer.close()
+        _opened.clear()
+        _opened[opening] = opening.open()
+    return _opened[opening]
