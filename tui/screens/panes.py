@@ -1,5 +1,6 @@
 """The panes of the main screen: the tree at the left, the selection's curves and figures at the right."""
 
+import gc
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -87,8 +88,11 @@ class Panes(Screen[None]):
 
     @staticmethod
     def _get_ready_to_draw() -> None:
-        """Import plotext while the compute process starts, not when its first result is there and keys are pressed."""
+        """Import what draws while the compute process starts, not when its first result is there and keys are pressed."""
         from ..widgets import chart  # noqa: F401
+        from . import heat  # noqa: F401
+
+        gc.freeze()  # modules and styles stay anyway: looking through them again and again costs up to 0.1 s a time
 
     @property
     def address(self) -> Address:

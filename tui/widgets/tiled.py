@@ -4,7 +4,7 @@ Textual sends a line from a widget's left edge to its last changed cell. Where e
 is kilobytes, so here the lines are shown by narrow tiles that stand side by side.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -23,9 +23,10 @@ class Tile(Widget):
 
     ALLOW_SELECT: ClassVar[bool] = False
 
-    def __init__(self, whole: "Tiled") -> None:
+    def __init__(self, whole: "Tiled", number: int) -> None:
         super().__init__()
         self._whole = whole
+        self._number = number
         self._shown: dict[int, Strip] = {}
 
     def render_line(self, y: int) -> Strip:
@@ -41,8 +42,8 @@ class Tile(Widget):
             self.refresh(Region(0, y, cells, 1))
 
     def _part(self, y: int) -> Strip:
-        left = self.region.x - self._whole.region.x
-        return self._whole.line(y).crop(left, left + self.size.width)
+        parts = self._whole.parts(y)
+        return parts[self._number] if self._number < len(parts) else Strip.blank(self.size.width)
 
 
 class Tiled(Painted):
@@ -50,15 +51,19 @@ class Tiled(Painted):
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name)
-        self._tiles = [Tile(self) for _ in range(TILES)]
+        self._tiles = [Tile(self, number) for number in range(TILES)]
 
     def compose(self) -> ComposeResult:
         """The tiles, from left to right."""
         yield from self._tiles
 
     def line(self, y: int) -> Strip:
-        """One line, of which each tile shows a part."""
+        """One line."""
         return super().render_line(y)
+
+    def parts(self, y: int) -> Sequence[Strip]:
+        """The parts of a line that the tiles show."""
+        return self.line(y).divide([tile.region.right - self.region.x for tile in self._tiles])
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - it lies under the tiles
         """Nothing: this would be divided and then covered."""
