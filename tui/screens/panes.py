@@ -88,7 +88,7 @@ class Panes(Screen[None]):
 
     @staticmethod
     def _get_ready_to_draw() -> None:
-        """Import what draws while the compute process starts, not when its first result is there and keys are pressed."""
+        """Import what draws while the compute process starts, not when its result is there and keys are pressed."""
         from ..widgets import chart  # noqa: F401
         from . import heat  # noqa: F401
 
