@@ -228,9 +228,13 @@ class Session:
         """A job's figures without its spectra, as far as they have been read: for views of many layers."""
         return self._shelf.tables(job)
 
+    def hurry(self) -> None:
+        """The figures of all results on disk are wanted now."""
+        self._shelf.hurry()
+
     async def figures_read(self) -> None:
         """Wait until the figures of all results on disk have been read."""
-        self._shelf.hurry()
+        self.hurry()
         if self._checking:
             await asyncio.wait([self._checking])
 

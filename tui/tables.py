@@ -11,7 +11,9 @@ from svdtui.engine.views import View, view
 
 def tables_of(session: Session, address: Address) -> TablesOf:
     """Finds the figures of jobs in a session. A layer's own are read now; of all layers, those that have been read."""
-    if address.layer is not None:
+    if address.layer is None:
+        session.hurry()
+    else:
         session.result(Job(address.layer, HEADS))
     return session.tables
 
