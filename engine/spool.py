@@ -10,7 +10,7 @@ from typing import IO
 from .checkpoint import TensorRef
 from .errors import ReadError
 
-_ON_DISK = Path("/var/tmp")  # noqa: S108 - only its name: the file itself is made by tempfile
+_ON_DISK = Path("/var/tmp")
 """Where large temporary files go, says file-hierarchy(7): `/tmp` is often kept in memory, which they would fill."""
 
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
@@ -58,7 +58,7 @@ def spool_folder() -> Path:
         usual = Path(tempfile.gettempdir())
     except FileNotFoundError:  # none of the usual folders can be written
         return _ON_DISK
-    is_chosen = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")) or usual != Path("/tmp")  # noqa: S108
+    is_chosen = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")) or usual != Path("/tmp")
     return usual if is_chosen or not os.access(_ON_DISK, os.W_OK | os.X_OK) else _ON_DISK
 
 

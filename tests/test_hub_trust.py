@@ -289,14 +289,14 @@ def test_large_temporary_files_go_to_a_disk_unless_a_folder_is_named(
 ) -> None:
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp")  # noqa: S108
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
     monkeypatch.setattr(spool, "_ON_DISK", tmp_path)
     assert spool.spool_folder() == tmp_path
     monkeypatch.setattr(spool, "_ON_DISK", tmp_path / "missing")
-    assert spool.spool_folder() == Path("/tmp")  # noqa: S108
+    assert spool.spool_folder() == Path("/tmp")
     monkeypatch.setattr(spool, "_ON_DISK", tmp_path)
     monkeypatch.setenv("TMPDIR", "/tmp")
-    assert spool.spool_folder() == Path("/tmp")  # noqa: S108
+    assert spool.spool_folder() == Path("/tmp")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     assert spool.spool_folder() == tmp_path / "scratch"
 

@@ -9,7 +9,7 @@ from svdtui.engine.address import Address
 from svdtui.engine.errors import ChoiceError, EngineError
 from svdtui.engine.model import Model
 from svdtui.engine.opening import download, open_model
-from svdtui.engine.target import HubName
+from svdtui.engine.target import HubName, name_on_hub, shortened_name
 
 from .opener import Opener
 from .stderr import say
@@ -38,7 +38,9 @@ def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
         EngineError: it is not on the Hub, or could not be fetched.
     """
     if isinstance(target, Path):
-        raise ChoiceError(f"{target} is a path, and --download is for models on the Hub.", "Leave it out.")
+        hub = name_on_hub(target)
+        hint = f"What is here comes first: {hub} names the Hub's." if hub else "Leave it out."
+        raise ChoiceError(f"{shortened_name(str(target))} is a path, and --download is for models on the Hub.", hint)
     errors: list[BaseException] = []
 
     def run() -> None:
