@@ -9,13 +9,14 @@ from typing import Any
 from .checkpoint import JSON_CAP
 from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
-from .hub_errors import HubAccess, explained_error, silence_seconds, silent_library, told
+from .hub_errors import HubAccess, about_revision, explained_error, silence_seconds, silent_library, told
 from .hub_records import LARGEST_FILE, HubRecords, is_bare
 from .local import scan
 from .patience import patiently
+from .proxy import check_proxies
 from .ranges import TRIES, RemoteFile
 from .source import Watch, no_watch
-from .target import HubName
+from .target import HubName, shortened_name
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -51,6 +52,8 @@ def open_hub(
     access = access or HubAccess()
     offline = offline or constants.is_offline_mode()
     _check_name(name, access)
+    if not offline:
+        check_proxies()
     with silent_library:
         commit, files, notice = (_cached if offline else _resolved)(name, access, root, watch)
         records = HubRecords(root, name.repo_id, commit)
@@ -89,8 +92,8 @@ def _cached(name: HubName, access: HubAccess, root: Path, _: Watch) -> _Resolved
     files = _known_files(name, commit, access, root) if commit is not None else None
     if commit is None or not files:
         raise OfflineError(
-            f"{name} is not in the local Hub cache, and svdtui is offline.",
-            "Open it once without --offline (and HF_HUB_OFFLINE).",
+            f"{shortened_name(str(name))} is not in the local Hub cache, and svdtui is offline.",
+            f"Open it once without --offline (and HF_HUB_OFFLINE). {about_revision(name)}".strip(),
         )
     return commit, files, ""
 
@@ -180,7 +183,7 @@ def _check_name(name: HubName, access: HubAccess) -> None:
     except HFValidationError as error:
         raise explained_error(error, access, name) from None
     if name.revision is not None and not name.revision.isprintable():
-        raise ChoiceError(f"{name.revision!r} is no branch, tag or commit.", "Check the revision.")
+        raise ChoiceError(f"{shortened_name(repr(name.revision))} is no branch, tag or commit.", "Check the revision.")
 
 
 def _ask(name: HubName, access: HubAccess, watch: Watch, tries: int) -> Any:

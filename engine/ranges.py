@@ -124,7 +124,7 @@ class RangeReader:
             except Retry as retry:
                 problem = retry
             except transport_errors() as error:
-                problem = retry_of(error)
+                problem = retry_of(error, self._access)
             if done == part.stop - part.start:
                 return
             fruitless = 0 if done - before >= _FRUIT else fruitless + 1

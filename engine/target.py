@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +26,8 @@ class HubName:
 
     repo_id: str
     revision: str | None = None
+    path: str = field(default="", compare=False)
+    """What follows in the address of a page: a file or folder, or the rest of the name of a branch."""
 
     def __str__(self) -> str:
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
@@ -64,7 +66,7 @@ class HubName:
             ) from error
         if uri.type != "model":
             raise ModelNotFoundError(f"{_without_query(text)} is a {uri.type}, not a model.", "Give a model.")
-        return cls(uri.id, uri.revision)
+        return cls(uri.id, uri.revision, uri.path_in_repo)
 
 
 def _without_query(url: str) -> str:
@@ -114,7 +116,7 @@ def find_target(text: str, revision: str | None = None) -> Path | HubName:
         )
     if revision == "":
         raise ChoiceError("The revision is empty.", "Give a branch, a tag or a commit.")
-    return HubName(name.repo_id, revision or name.revision)
+    return HubName(name.repo_id, revision or name.revision, name.path)
 
 
 def _refuse_what_is_nearly_a_name(text: str) -> None:
