@@ -24,7 +24,7 @@ JSON_CAP = 100 * 10**6
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 _CONFIG = "config.json"
-_INDEX_SUFFIX = ".safetensors.index.json"
+INDEX_SUFFIX = ".safetensors.index.json"
 _WEIGHTS = "model.safetensors"
 
 _HEAD = struct.Struct("<Q")
@@ -196,7 +196,7 @@ def _instead(others: set[str]) -> str:
 def _read_index(source: Source) -> dict[str, str] | None:
     """Tensor name → shard, or None without an index."""
     files = source.files()
-    names = sorted(name for name in files if name.endswith(_INDEX_SUFFIX))
+    names = sorted(name for name in files if name.endswith(INDEX_SUFFIX))
     if not names or (_WEIGHTS in files and _WEIGHTS + ".index.json" not in names):
         return None
     name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in names else names[0]

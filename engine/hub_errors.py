@@ -6,6 +6,7 @@ No address with a query and no text of an exception is ever passed on: both may 
 import errno
 import re
 import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -20,8 +21,11 @@ from .target import HubName, shortened_name
 _SILENCE = 10.0
 """Seconds without a byte after which a try has failed: the session's own time-out is none."""
 
-_BACK_OFF = 0.25
-"""Half the seconds before the second try; they double with each further one."""
+_BACK_OFF = 1.0
+"""Seconds before the second try; before those after it they are 4, 9 and 16 times as many.
+
+That is half a minute in all: as long as a laptop that is moved to another network is without any.
+"""
 
 _LONGEST_WAIT = 600
 """Seconds that a server may tell us to wait; beyond that it is a refusal."""
@@ -41,7 +45,7 @@ def silence_seconds() -> float:
 
 def back_off(failed: int) -> float:
     """Seconds to wait after so many tries in a row have failed."""
-    return _BACK_OFF * 2.0**failed
+    return _BACK_OFF * failed**2
 
 
 @dataclass(frozen=True)
@@ -345,7 +349,7 @@ _HTTP_LOGGERS = ("httpx", "httpx2", "httpcore", "httpcore2")
 class _SilentLibrary:
     """While anybody is in such a block the library's log says nothing, nor does that of the HTTP library below it.
 
-    They name signed addresses, and write amid the screen.
+    They name signed addresses, and write amid the screen; so do warnings, as of a disk that is nearly full.
     """
 
     def __init__(self) -> None:
@@ -353,6 +357,7 @@ class _SilentLibrary:
         self._inside = 0
         self._verbosity = 0
         self._levels: dict[str, int] = {}
+        self._warnings = warnings.catch_warnings()
 
     def __enter__(self) -> None:
         from huggingface_hub.utils import logging
@@ -365,6 +370,9 @@ class _SilentLibrary:
                     logger = getLogger(name)
                     self._levels[name] = logger.level
                     logger.setLevel(CRITICAL)
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.filterwarnings("ignore", module="huggingface_hub")
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -373,6 +381,7 @@ class _SilentLibrary:
         with self._lock:
             self._inside -= 1
             if not self._inside:
+                self._warnings.__exit__(None, None, None)
                 logging.set_verbosity(self._verbosity)
                 for name, level in self._levels.items():
                     getLogger(name).setLevel(level)

@@ -1,12 +1,14 @@
 """From a name on the Hub to a source: which commit it is, and which files there are; with the network or without it."""
 
+import contextlib
+import json
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import JSON_CAP
+from .checkpoint import INDEX_SUFFIX, JSON_CAP
 from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
 from .hub_errors import HubAccess, about_revision, explained_error, silence_seconds, silent_library, told
@@ -74,11 +76,14 @@ def _resolved(name: HubName, access: HubAccess, root: Path, watch: Watch) -> _Re
         if files is not None:
             return commit, files, ""
     files = _known_files(name, commit, access, root) if commit is not None else None
+    is_whole = files is not None and all(file.is_listed for file in files.values())
     try:
-        info = _ask(name, access, watch, tries=1 if files else TRIES)
+        info = _ask(name, access, watch, tries=1 if files and is_whole else TRIES)
     except NetworkError as error:
         if commit is None or not files:
             raise
+        if not is_whole:  # the worker asks again, and would take the files for others if it were answered
+            raise NetworkError(error.message, "Check the network; --offline opens what is on this machine.") from None
         return commit, files, f"{error.message} Shown is commit {commit[:7]}, as far as it is on this machine."
     commit, files = _commit_of(info, name), _files_of(info)
     HubRecords(root, name.repo_id, commit).keep_files(files)
@@ -145,8 +150,19 @@ def _known_files(name: HubName, commit: str, access: HubAccess, root: Path) -> d
         found = {file: RemoteFile(stat.size) for file, stat in scan(Path(folder)).items() if is_bare(file)}
     except (LocalEntryNotFoundError, OSError):
         return None
-    # Whoever wanted the config only has left no list of files.
-    return found if any(file.endswith(".safetensors") for file in found) else None
+    if not any(file.endswith(".safetensors") for file in found):
+        return None  # whoever wanted the config only has left no list of files
+    return _unlisted(Path(folder), found) | found
+
+
+def _unlisted(folder: Path, found: Mapping[str, RemoteFile]) -> dict[str, RemoteFile]:
+    """The shards that an index names: those that were not downloaded are files of the model, too."""
+    named: set[str] = set()
+    for index in (file for file in found if file.endswith(INDEX_SUFFIX) and found[file].size <= JSON_CAP):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            named.update(json.loads((folder / index).read_bytes())["weight_map"].values())  # else told when it is used
+    shards = (shard for shard in named if isinstance(shard, str) and is_bare(shard))
+    return {shard: RemoteFile(0, is_listed=False) for shard in shards if shard.endswith(".safetensors")}
 
 
 def download_files(name: HubName, weights: list[str], access: HubAccess | None) -> None:
@@ -158,6 +174,7 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
     from huggingface_hub import snapshot_download
 
     access = access or HubAccess()
+    is_watched = sys.stderr is not None and sys.stderr.isatty()
     with silent_library:
         try:
             snapshot_download(
@@ -168,10 +185,25 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
                 token=access.token,
                 allow_patterns=[*weights, "config.json", "*.safetensors.index.json"],
                 library_name="svdtui",
-                tqdm_class=None if sys.stderr is not None and sys.stderr.isatty() else no_bar(),
+                tqdm_class=_passing_bar() if is_watched else no_bar(),
             )
         except Exception as error:
-            raise told(error, access, name) from None
+            problem = told(error, access, name)
+            if isinstance(problem, NetworkError):
+                kept = "What is complete is kept: the same command goes on there."
+                problem = NetworkError(problem.message, f"{problem.hint} {kept}")
+            raise problem from None
+
+
+def _passing_bar() -> Any:
+    """The library's progress bar, which is gone when it has come to its end: what follows is not written over it."""
+    from huggingface_hub.utils import tqdm
+
+    class PassingBar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "leave": False})  # type: ignore[no-untyped-call]
+
+    return PassingBar
 
 
 def _check_name(name: HubName, access: HubAccess) -> None:

@@ -22,6 +22,7 @@ class LocalSource:
 
     notice = ""
     is_lazy = False
+    is_offline = True
 
     def __init__(self, folder: Path, only: str | None = None) -> None:
         self._folder = folder

@@ -70,10 +70,10 @@ def _proxies() -> dict[str, str]:
 def _place(address: str) -> str:
     """Host and port of an address; empty where it has none."""
     try:
-        parts = urlsplit(address)
-        return f"{parts.hostname}:{parts.port}" if parts.hostname and parts.port else parts.hostname or ""
+        host, port = urlsplit(address).hostname, urlsplit(address).port
     except ValueError:
         return ""
+    return f"{host}:{port}" if host and port else host or ""
 
 
 def _variable(kind: str) -> str:

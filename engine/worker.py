@@ -34,7 +34,7 @@ from typing import Any, TextIO
 
 from .errors import EngineError, WorkerError
 from .hub_errors import redacted
-from .model import Job
+from .model import Job, job_name
 from .opening import open_model
 from .store import Store
 
@@ -128,7 +128,7 @@ def main() -> None:
         except EngineError as error:
             channel.send_error(name, error)
         except Exception as error:
-            channel.send_error(name, _unexpected(name, error))
+            channel.send_error(name, _unexpected(f"Computing {job_name(Job.parse(name))}", error))
 
 
 def _import_early(*, network: bool) -> None:

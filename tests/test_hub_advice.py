@@ -56,7 +56,8 @@ class StrictProxy(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_error(407)
 
-    do_CONNECT = do_HEAD = do_GET
+    def do_CONNECT(self) -> None:
+        self.send_error(407)
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""

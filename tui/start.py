@@ -54,12 +54,19 @@ def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
     try:
         thread.join()
     except KeyboardInterrupt:
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[J")  # over the progress bars
+        _clear_bars()
         say("Stopped; the files that were complete are kept.")
         os._exit(130)  # the library would finish the files that it has begun, which may take hours
     if errors:
+        _clear_bars()
         raise errors[0]
+
+
+def _clear_bars() -> None:
+    """Take away progress bars that nobody moves any more: the cursor is in the first of them."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[J")
+        sys.stderr.flush()
 
 
 class NotATerminalError(EngineError):
