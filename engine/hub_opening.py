@@ -11,12 +11,13 @@ from typing import Any
 from .checkpoint import INDEX_SUFFIX, JSON_CAP
 from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
-from .hub_errors import HubAccess, about_revision, explained_error, silence_seconds, silent_library, told
+from .hub_errors import HubAccess, about_revision, explained_error, silence_seconds, told
 from .hub_records import LARGEST_FILE, HubRecords, is_bare
 from .local import scan
 from .patience import patiently
 from .proxy import check_proxies
 from .ranges import TRIES, RemoteFile
+from .silence import silent_library
 from .source import Watch, no_watch
 from .target import HubName, shortened_name
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .errors import NetworkError
-from .hub_errors import Retry, back_off, silent_library
+from .hub_errors import Retry, back_off
 from .ranges import TRIES
+from .silence import silent_library
 from .source import Watch
 from .transfer import TICK
 

@@ -22,9 +22,9 @@ from .hub_errors import (
     origin,
     retry_of,
     silence_seconds,
-    silent_library,
     transport_errors,
 )
+from .silence import silent_library
 from .source import Advance, Piece, Watch
 from .transfer import Part, StoppedError, Transfer
 
