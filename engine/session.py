@@ -573,7 +573,7 @@ class Session:
         for job in running:
             self._deaths[job] = self._deaths.get(job, 0) + 1
             if self._deaths[job] < 2:
-                self._obituary = f"The compute process {how} while computing {job_name(job)}; trying once more."
+                self._obituary = f"The compute process {how} on {job_name(job)}; trying once more."
                 if job in self._focus:
                     self._demanded.insert(0, job)
                 elif self._scan and job in self._scan:

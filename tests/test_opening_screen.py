@@ -520,7 +520,7 @@ def test_without_a_screen_it_says_what_it_waits_for(hub: HubServer, opened: Open
     hub.faults.append(ServerError(503, host="storage", skip=3, times=2))
     with opened("org/tiny", "--csv", tmp_path / "m.csv", size=(160, 24)) as terminal:
         terminal.wait_for("svdtui: Asking 127.0.0.1 for org/tiny")
-        terminal.wait_for("heads · waiting for the network, try 2 of 5")
+        terminal.wait_for("layer 0 · waiting for the network, try 2 of 5")
         assert terminal.wait_exit() == 0
         assert terminal.lines()[0] == "svdtui: 74 kB will be read from the Hub."
         assert terminal.text().count("\n") == 0
