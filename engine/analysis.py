@@ -78,6 +78,8 @@ class Analysis:
         self._computer: Computer | None = None
         self.notice = ""
         """A sentence when results could not be kept on disk."""
+        self.cache_option = "cache_dir"
+        """What that sentence calls the way to name another folder."""
 
     def __enter__(self) -> Self:
         return self
@@ -277,7 +279,7 @@ class Analysis:
             self._store.save(self._store.encode(result), job)
         except OSError as error:
             self._results[job] = result
-            self._warn(self._store.cannot_keep(error))
+            self._warn(self._store.cannot_keep(error, self.cache_option))
         return result
 
     def _warn(self, notice: str) -> None:

@@ -24,7 +24,7 @@ JSON_CAP = 100 * 10**6
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 _CONFIG = "config.json"
-_INDEX_SUFFIX = ".safetensors.index.json"
+INDEX_SUFFIX = ".safetensors.index.json"
 _WEIGHTS = "model.safetensors"
 
 _HEAD = struct.Struct("<Q")
@@ -32,7 +32,9 @@ _HEAD = struct.Struct("<Q")
 _FIRST_READ = 100_000
 """Bytes of the first read of a shard: the length and, of nearly all published models, the whole header."""
 
-_OTHER_FORMATS = (".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx")
+_PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
+
+_OTHER_FORMATS = (*sorted(_PICKLED), ".gguf", ".h5", ".msgpack", ".onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,19 +177,26 @@ def _weight_files(source: Source) -> list[str]:
     if _WEIGHTS in found:
         return [_WEIGHTS]
     if not found:
-        others = sorted({suffix for suffix in _OTHER_FORMATS for name in files if name.endswith(suffix)})
-        seen = f" It holds {', '.join(others)} files, which are not read." if others else ""
-        raise ModelNotFoundError(
-            f"{source.place} holds no .safetensors file.{seen}",
-            "Give a model with safetensors weights; pickled formats can run code and are never opened.",
-        )
+        others = {suffix for suffix in _OTHER_FORMATS for name in files if name.endswith(suffix)}
+        seen = f" It holds {', '.join(sorted(others))} files, which are not read." if others else ""
+        raise ModelNotFoundError(f"{source.place} holds no .safetensors file.{seen}", _instead(others))
     return found
+
+
+def _instead(others: set[str]) -> str:
+    """What to do about a model in other formats."""
+    wish = "Give a model with safetensors weights"
+    if others & _PICKLED:
+        return f"{wish}; pickled formats can run code and are never opened."
+    if ".gguf" in others:
+        return f"{wish}: GGUF files are made from one, mostly in fewer bits, and its page often names it."
+    return f"{wish}."
 
 
 def _read_index(source: Source) -> dict[str, str] | None:
     """Tensor name → shard, or None without an index."""
     files = source.files()
-    names = sorted(name for name in files if name.endswith(_INDEX_SUFFIX))
+    names = sorted(name for name in files if name.endswith(INDEX_SUFFIX))
     if not names or (_WEIGHTS in files and _WEIGHTS + ".index.json" not in names):
         return None
     name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in names else names[0]

@@ -11,7 +11,7 @@ from .cpu import Cpu
 from .device import choose_device
 from .errors import DeviceError, TensorError
 from .memory import TensorReader
-from .model import HEADS, Job, Model, SlicedTensor
+from .model import HEADS, Job, Model, SlicedTensor, job_name
 from .results import JobResult, MatrixResult
 
 if TYPE_CHECKING:
@@ -84,10 +84,12 @@ class Computer:
             with self._backend.errors():
                 matrices = self._solve(job, tensors, lambda count: report(count, 1))
         except np.linalg.LinAlgError as error:
-            raise TensorError(f"{job} could not be solved: {error}.", "Try another --solver.") from error
+            raise TensorError(
+                f"The spectra of {job_name(job)} could not be solved: {error}.", "Try another --solver."
+            ) from error
         except MemoryError as error:
             raise DeviceError(
-                f"{self.device.shown} ran out of memory for {job}, {bytes_total:,} bytes of weights.",
+                f"{self.device.shown} ran out of memory for {job_name(job)}, {bytes_total:,} bytes of weights.",
                 "Close other programs on it, or use --device cpu.",
             ) from error
         return JobResult(job, matrices)

@@ -54,7 +54,7 @@ class HubSource:
         self.watch = watch
         self._access = access
         self._records = records
-        self._offline = offline
+        self.is_offline = offline
         self._stats = {file: FileStat(known.size, 0, known.sha256 or "") for file, known in files.items()}
         self._paths = self._cached_files()
         for file, path in self._paths.items():
@@ -111,7 +111,7 @@ class HubSource:
             yield remote[place]
 
     def _check_online(self, file: str) -> None:
-        if self._offline:
+        if self.is_offline:
             raise OfflineError(
                 f"{file} of {self.name} is not in the local Hub cache, and svdtui is offline.",
                 "Open the model without --offline (and HF_HUB_OFFLINE).",

@@ -3,26 +3,31 @@
 No address with a query and no text of an exception is ever passed on: both may hold what is secret.
 """
 
+import errno
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from logging import CRITICAL, getLogger
 from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import AccessError, EngineError, ModelNotFoundError, NetworkError, OfflineError, ReadError
-from .target import HubName
+from .proxy import advice, proxy_of, wants_login
+from .target import HubName, shortened_name
 
 _SILENCE = 10.0
 """Seconds without a byte after which a try has failed: the session's own time-out is none."""
 
-_BACK_OFF = 0.25
-"""Half the seconds before the second try; they double with each further one."""
+_BACK_OFF = 1.0
+"""Seconds before the second try; before those after it they are 4, 9 and 16 times as many.
+
+That is half a minute in all: as long as a laptop that is moved to another network is without any.
+"""
 
 _LONGEST_WAIT = 600
 """Seconds that a server may tell us to wait; beyond that it is a refusal."""
+
+_ODD_ANSWER = "Check HF_ENDPOINT, and HTTPS_PROXY where a proxy is in between; if both are right, try later."
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -37,7 +42,7 @@ def silence_seconds() -> float:
 
 def back_off(failed: int) -> float:
     """Seconds to wait after so many tries in a row have failed."""
-    return _BACK_OFF * 2.0**failed
+    return _BACK_OFF * failed**2
 
 
 @dataclass(frozen=True)
@@ -132,11 +137,25 @@ _REASONS = {
 }
 
 
-def retry_of(error: Exception) -> Retry:
-    """A failure of the network in a few words, by its kind."""
+def retry_of(error: Exception, access: HubAccess) -> Retry:
+    """A failure of the network in a few words, by its kind.
+
+    Raises:
+        NetworkError: the proxy wants a login, which another try would not give it.
+    """
+    why = _why(error)
+    proxy = proxy_of(access.url)
+    if not proxy:
+        return Retry(why)
+    if type(error).__name__ == "ProxyError" and "407" in str(error):
+        raise wants_login(access.url) from None
+    return Retry(f"{why}, through the proxy {proxy}", hint=advice(access.url))
+
+
+def _why(error: Exception) -> str:
     kind = type(error).__name__
     if kind in _REASONS:
-        return Retry(_REASONS[kind])
+        return _REASONS[kind]
     text = str(error).lower()
     for sign, why in (
         ("refused", "connection refused"),
@@ -149,8 +168,8 @@ def retry_of(error: Exception) -> Retry:
         ("consistency check", "the file came with another size than announced"),
     ):
         if sign in text:
-            return Retry(why)
-    return Retry("the connection failed")
+            return why
+    return "the connection failed"
 
 
 def explained(response: Any, access: HubAccess, repo_id: str, revision: str | None = None) -> Exception:
@@ -175,8 +194,8 @@ def explained(response: Any, access: HubAccess, repo_id: str, revision: str | No
     except HfHubHTTPError as error:
         return explained_error(error, access, HubName(repo_id, revision))
     except transport_errors() as error:  # its text was still on the way
-        return retry_of(error)
-    return NetworkError(f"{host} answers {status}.", "Try later.")
+        return retry_of(error, access)
+    return NetworkError(f"{host} answers {status}.", _ODD_ANSWER)
 
 
 def _told_to_wait(headers: Mapping[str, str]) -> float | None:
@@ -206,14 +225,15 @@ def told(error: Exception, access: HubAccess, name: HubName, *, again: bool = Fa
     if response is None and isinstance(error, ValueError | TypeError | KeyError | AttributeError):
         return not_the_hub(access)  # its answer could not be understood
     if isinstance(error, OSError) and error.filename is not None and str(error.filename) == constants.HF_TOKEN_PATH:
+        is_misplaced = error.errno == errno.ENOTDIR
         return AccessError(
             f"Your stored token, {error.filename}, cannot be read: {error.strerror or error}.",
-            "Correct its permissions, or set HF_TOKEN.",
+            "Correct HF_HOME: it must name a folder." if is_misplaced else "Correct its permissions, or set HF_TOKEN.",
         )
     is_of_disk = isinstance(error, OSError) and error.errno is not None
     has_tried = isinstance(error, LocalEntryNotFoundError)  # several times already
     if again and response is None and isinstance(error, transport_errors()) and not (is_of_disk or has_tried):
-        return retry_of(error)
+        return retry_of(error, access)
     cause = error.__cause__
     if isinstance(cause, Exception) and response is None:  # the library's "not found locally": this is why
         return explained_error(cause, access, name)
@@ -229,13 +249,20 @@ def explained_error(error: Exception, access: HubAccess, name: HubName) -> Engin
     """A sentence for what the library raised."""
     from huggingface_hub import errors as hub
 
-    repo = name.repo_id
+    repo = shortened_name(name.repo_id)
     page = redacted(f"{access.url}/{repo}")
     response = getattr(error, "response", None)
     host = access.host if response is None else response.url.host
     status = getattr(response, "status_code", None)
     if isinstance(error, EngineError):
         return error
+    if status == 407:
+        return wants_login(access.url)
+    if status == 401 and not access.has_token and urlsplit(access.url).username:
+        return AccessError(
+            f"{host} does not accept the name and password in HF_ENDPOINT.",
+            "Correct them, or leave them out and run `hf auth login`.",
+        )
     if status == 401 and "invalid credentials" in _server_says(response).lower():
         return AccessError(
             f"{host} does not accept your token.",
@@ -254,8 +281,10 @@ def explained_error(error: Exception, access: HubAccess, name: HubName) -> Engin
     if isinstance(error, hub.DisabledRepoError):
         return ModelNotFoundError(f"{repo} has been disabled on {host}.", f"See {page} .")
     if isinstance(error, hub.RevisionNotFoundError):
+        revision = shortened_name(name.revision or "main")
         return ModelNotFoundError(
-            f"{repo} has no branch, tag or commit {name.revision or 'main'}.", f"See {page}/tree/main ."
+            f"{repo} has no branch, tag or commit {revision}.",
+            f"See {page}/tree/main . {about_revision(name)}".strip(),
         )
     if isinstance(error, hub.RepositoryNotFoundError):
         whose = "your token can see" if access.has_token else "can be seen without logging in"
@@ -276,13 +305,25 @@ def explained_error(error: Exception, access: HubAccess, name: HubName) -> Engin
     if status in {401, 403}:
         return AccessError(f"{host} refuses to let you read {repo} ({status}).", f"See {page} , and `hf auth whoami`.")
     if status is not None:
-        return NetworkError(f"{host} answers {status} when asked for {repo}.", "Try later.")
+        hint = "Try later." if status >= 500 else _ODD_ANSWER
+        return NetworkError(f"{host} answers {status} when asked for {repo}.", hint)
     if isinstance(error, hub.FileMetadataError):
         return not_the_hub(access)
+    retry = retry_of(error, access)
     return NetworkError(
-        f"{host} cannot be reached: {retry_of(error)}.",
-        "Check the network (and HTTPS_PROXY, HF_ENDPOINT); --offline opens what is cached.",
+        f"{host} cannot be reached: {retry}.", retry.hint or "Check the network (and HTTPS_PROXY, HF_ENDPOINT)."
     )
+
+
+def about_revision(name: HubName) -> str:
+    """What a revision may lack that is not found, as a sentence; empty where nothing is likely."""
+    revision = name.revision or "main"
+    if re.fullmatch("[0-9a-f]{4,39}", revision):
+        return "A commit is given by all of its 40 digits."
+    if name.path:
+        longer = HubName(name.repo_id, f"{revision}/{name.path}")
+        return f"If the branch is called {longer.revision}, write {longer} ."
+    return ""
 
 
 def not_the_hub(access: HubAccess) -> EngineError:
@@ -297,48 +338,6 @@ def not_the_hub(access: HubAccess) -> EngineError:
 def _server_says(response: Any) -> str:
     """The Hub's own word on a refusal; it names no address."""
     return str(response.headers.get("x-error-message") or "")
-
-
-_HTTP_LOGGERS = ("httpx", "httpx2", "httpcore", "httpcore2")
-
-
-class _SilentLibrary:
-    """While anybody is in such a block the library's log says nothing, nor does that of the HTTP library below it.
-
-    They name signed addresses, and write amid the screen.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._verbosity = 0
-        self._levels: dict[str, int] = {}
-
-    def __enter__(self) -> None:
-        from huggingface_hub.utils import logging
-
-        with self._lock:
-            if not self._inside:
-                self._verbosity = logging.get_verbosity()
-                logging.set_verbosity(logging.CRITICAL)
-                for name in _HTTP_LOGGERS:
-                    logger = getLogger(name)
-                    self._levels[name] = logger.level
-                    logger.setLevel(CRITICAL)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        from huggingface_hub.utils import logging
-
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                logging.set_verbosity(self._verbosity)
-                for name, level in self._levels.items():
-                    getLogger(name).setLevel(level)
-
-
-silent_library = _SilentLibrary()
 
 
 def redacted(text: str) -> str:

@@ -1,21 +1,25 @@
 """From a name on the Hub to a source: which commit it is, and which files there are; with the network or without it."""
 
+import contextlib
+import json
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import JSON_CAP
+from .checkpoint import INDEX_SUFFIX, JSON_CAP
 from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
-from .hub_errors import HubAccess, explained_error, silence_seconds, silent_library, told
+from .hub_errors import HubAccess, about_revision, explained_error, silence_seconds, told
 from .hub_records import LARGEST_FILE, HubRecords, is_bare
 from .local import scan
 from .patience import patiently
+from .proxy import check_proxies
 from .ranges import TRIES, RemoteFile
+from .silence import silent_library
 from .source import Watch, no_watch
-from .target import HubName
+from .target import HubName, shortened_name
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -51,6 +55,8 @@ def open_hub(
     access = access or HubAccess()
     offline = offline or constants.is_offline_mode()
     _check_name(name, access)
+    if not offline:
+        check_proxies()
     with silent_library:
         commit, files, notice = (_cached if offline else _resolved)(name, access, root, watch)
         records = HubRecords(root, name.repo_id, commit)
@@ -71,11 +77,14 @@ def _resolved(name: HubName, access: HubAccess, root: Path, watch: Watch) -> _Re
         if files is not None:
             return commit, files, ""
     files = _known_files(name, commit, access, root) if commit is not None else None
+    is_whole = files is not None and all(file.is_listed for file in files.values())
     try:
-        info = _ask(name, access, watch, tries=1 if files else TRIES)
+        info = _ask(name, access, watch, tries=1 if files and is_whole else TRIES)
     except NetworkError as error:
         if commit is None or not files:
             raise
+        if not is_whole:  # the worker asks again, and would take the files for others if it were answered
+            raise NetworkError(error.message, "Check the network; --offline opens what is on this machine.") from None
         return commit, files, f"{error.message} Shown is commit {commit[:7]}, as far as it is on this machine."
     commit, files = _commit_of(info, name), _files_of(info)
     HubRecords(root, name.repo_id, commit).keep_files(files)
@@ -89,8 +98,8 @@ def _cached(name: HubName, access: HubAccess, root: Path, _: Watch) -> _Resolved
     files = _known_files(name, commit, access, root) if commit is not None else None
     if commit is None or not files:
         raise OfflineError(
-            f"{name} is not in the local Hub cache, and svdtui is offline.",
-            "Open it once without --offline (and HF_HUB_OFFLINE).",
+            f"{shortened_name(str(name))} is not in the local Hub cache, and svdtui is offline.",
+            f"Open it once without --offline (and HF_HUB_OFFLINE). {about_revision(name)}".strip(),
         )
     return commit, files, ""
 
@@ -142,8 +151,19 @@ def _known_files(name: HubName, commit: str, access: HubAccess, root: Path) -> d
         found = {file: RemoteFile(stat.size) for file, stat in scan(Path(folder)).items() if is_bare(file)}
     except (LocalEntryNotFoundError, OSError):
         return None
-    # Whoever wanted the config only has left no list of files.
-    return found if any(file.endswith(".safetensors") for file in found) else None
+    if not any(file.endswith(".safetensors") for file in found):
+        return None  # whoever wanted the config only has left no list of files
+    return _unlisted(Path(folder), found) | found
+
+
+def _unlisted(folder: Path, found: Mapping[str, RemoteFile]) -> dict[str, RemoteFile]:
+    """The shards that an index names: those that were not downloaded are files of the model, too."""
+    named: set[str] = set()
+    for index in (file for file in found if file.endswith(INDEX_SUFFIX) and found[file].size <= JSON_CAP):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            named.update(json.loads((folder / index).read_bytes())["weight_map"].values())  # else told when it is used
+    shards = (shard for shard in named if isinstance(shard, str) and is_bare(shard))
+    return {shard: RemoteFile(0, is_listed=False) for shard in shards if shard.endswith(".safetensors")}
 
 
 def download_files(name: HubName, weights: list[str], access: HubAccess | None) -> None:
@@ -155,6 +175,7 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
     from huggingface_hub import snapshot_download
 
     access = access or HubAccess()
+    is_watched = sys.stderr is not None and sys.stderr.isatty()
     with silent_library:
         try:
             snapshot_download(
@@ -165,10 +186,25 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
                 token=access.token,
                 allow_patterns=[*weights, "config.json", "*.safetensors.index.json"],
                 library_name="svdtui",
-                tqdm_class=None if sys.stderr is not None and sys.stderr.isatty() else no_bar(),
+                tqdm_class=_passing_bar() if is_watched else no_bar(),
             )
         except Exception as error:
-            raise told(error, access, name) from None
+            problem = told(error, access, name)
+            if isinstance(problem, NetworkError):
+                kept = "What is complete is kept: the same command goes on there."
+                problem = NetworkError(problem.message, f"{problem.hint} {kept}")
+            raise problem from None
+
+
+def _passing_bar() -> Any:
+    """The library's progress bar, which is gone when it has come to its end: what follows is not written over it."""
+    from huggingface_hub.utils import tqdm
+
+    class PassingBar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "leave": False})  # type: ignore[no-untyped-call]
+
+    return PassingBar
 
 
 def _check_name(name: HubName, access: HubAccess) -> None:
@@ -180,7 +216,7 @@ def _check_name(name: HubName, access: HubAccess) -> None:
     except HFValidationError as error:
         raise explained_error(error, access, name) from None
     if name.revision is not None and not name.revision.isprintable():
-        raise ChoiceError(f"{name.revision!r} is no branch, tag or commit.", "Check the revision.")
+        raise ChoiceError(f"{shortened_name(repr(name.revision))} is no branch, tag or commit.", "Check the revision.")
 
 
 def _ask(name: HubName, access: HubAccess, watch: Watch, tries: int) -> Any:

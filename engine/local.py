@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .errors import ModelNotFoundError, ReadError
 from .source import Advance, FileStat, Piece, Watch, no_watch
+from .target import shortened_name
 
 _PART = 8 * 2**20
 """Bytes per read: large enough for the disk, small enough for a smooth progress display."""
@@ -21,6 +22,7 @@ class LocalSource:
 
     notice = ""
     is_lazy = False
+    is_offline = True
 
     def __init__(self, folder: Path, only: str | None = None) -> None:
         self._folder = folder
@@ -155,6 +157,7 @@ def open_local(path: Path) -> LocalSource:
     Raises:
         ModelNotFoundError: nothing is there, or it is neither a folder nor a safetensors file.
     """
+    shown = shortened_name(str(path))
     try:
         resolved = path.expanduser().absolute()
         if resolved.is_dir():
@@ -163,20 +166,22 @@ def open_local(path: Path) -> LocalSource:
             if resolved.suffix == ".safetensors":
                 return LocalSource(_normal(resolved.parent), only=resolved.name)
             raise ModelNotFoundError(
-                f"{path} is not a safetensors file.",
+                f"{shown} is not a safetensors file.",
                 "svdtui reads safetensors only, never pickled weights: give a folder or a .safetensors file.",
             )
     except OSError as error:
         raise ModelNotFoundError(
-            f"{path} cannot be opened: {error.strerror or error}.", "Check its permissions."
+            f"{shown} cannot be opened: {error.strerror or error}.", "Check its permissions."
         ) from error
     except (RuntimeError, ValueError) as error:  # an unknown ~user, or a null byte in the name
-        raise ModelNotFoundError(f"{path} is not a path: {error}.", "Give the path of a model folder.") from error
+        raise ModelNotFoundError(f"{shown} is not a path: {error}.", "Give the path of a model folder.") from error
     if os.path.lexists(resolved):
         raise ModelNotFoundError(
-            f"{path} leads to neither a file nor a folder.", "Give the path of a model folder or a .safetensors file."
+            f"{shown} leads to neither a file nor a folder.", "Give the path of a model folder or a .safetensors file."
         )
-    raise ModelNotFoundError(f"There is no file or folder {path}.", "Give the path of a model folder.")
+    is_certain = path.is_absolute() or str(path).startswith((".", "~"))
+    hub = "" if is_certain else ", or a model on the Hub as ORG/NAME or ORG/NAME@REVISION"
+    raise ModelNotFoundError(f"There is no file or folder {shown}.", f"Give the path of a model folder{hub}.")
 
 
 def _normal(folder: Path) -> Path:

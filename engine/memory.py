@@ -4,9 +4,8 @@ numpy has no bf16: an array of uint16 holds its bits, which are the upper half o
 """
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from .checkpoint import TensorRef
 from .errors import ReadError
 from .model import SlicedTensor
 from .source import Advance, Piece, Source
+from .spool import Spool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,16 +107,13 @@ class TensorReader:
         """While this lasts, a tensor can be read several times: a remote one is brought to the disk first.
 
         Raises:
-            ReadError: it cannot be read, or the disk has no room for it.
+            ReadError: it cannot be read, or the disk has no room for it, which is found out first.
         """
         if self._source.is_here(ref.file):
             yield
             return
-        with ExitStack() as stack:
-            try:
-                file = stack.enter_context(tempfile.TemporaryFile(prefix="svdtui-", buffering=0))
-            except OSError as error:
-                raise _no_room(ref, error) from error
+        spool = Spool(ref)
+        with spool as file:
             (memory,) = self.reserve([min(_BLOCK, ref.nbytes)])
             for start in range(ref.start, ref.end, _BLOCK):
                 block = memory.data[: min(_BLOCK, ref.end - start)]
@@ -125,7 +122,7 @@ class TensorReader:
                 try:
                     write_all(file, block)
                 except OSError as error:
-                    raise _no_room(ref, error) from error
+                    raise spool.no_room(error) from error
             self._spool = ref, file
             try:
                 yield
@@ -140,14 +137,6 @@ class TensorReader:
             if not count:
                 raise ReadError(f"The temporary copy of {self._spool[0].name} was cut short.", "Press r to try again.")
             done += count
-
-
-def _no_room(ref: TensorRef, error: OSError) -> ReadError:
-    return ReadError(
-        f"{ref.name} takes {ref.nbytes:,} bytes for a while in a temporary file, which cannot be written: "
-        f"{error.strerror or error}.",
-        "Make room, or set TMPDIR to another disk.",
-    )
 
 
 def decode(raw: "NDArray[Any]", into: "NDArray[np.floating[Any]]", scratch: "NDArray[np.uint32]") -> None:

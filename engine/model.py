@@ -42,6 +42,13 @@ class Job:
         return cls(int(layer) if layer else None, kind)
 
 
+def job_name(job: Job) -> str:
+    """A job in a user's words: `layer 12` for its heads, `layer 12 gate_proj`, `lm_head`."""
+    if job.layer is None:
+        return job.kind
+    return f"layer {job.layer}" if job.kind == HEADS else f"layer {job.layer} {job.kind}"
+
+
 @dataclass(frozen=True, slots=True)
 class MatrixInfo:
     """One matrix that can be shown: a head's slice of a tensor, or a whole tensor."""
@@ -156,13 +163,18 @@ class Model:
 
     @property
     def is_remote(self) -> bool:
-        """Whether some weights are not on a disk of this machine."""
+        """Whether some weights would come over a network: not those that cannot be had because svdtui is offline."""
         source = self.checkpoint.source
-        return source.is_lazy and not all(source.is_here(ref.file) for ref in self.checkpoint.tensors.values())
+        return not source.is_offline and not all(
+            source.is_here(file) for file in {ref.file for ref in self.checkpoint.tensors.values()}
+        )
 
     def remote_bytes(self, job: Job) -> int | None:
         """The bytes that computing a job reads over a network; None as long as a header that says so is unread."""
-        tensors = [t for t in self._job_parts(job) if not self.checkpoint.source.is_here(t.ref.file)]
+        source = self.checkpoint.source
+        if source.is_offline:
+            return 0
+        tensors = [t for t in self._job_parts(job) if not source.is_here(t.ref.file)]
         if not all(tensor.ref.is_known for tensor in tensors):
             return None
         return sum(tensor.ref.nbytes for tensor in tensors if tensor.problem is None)

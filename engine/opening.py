@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .checkpoint import read_checkpoint
+from .errors import ChoiceError
 from .local import open_local
 from .model import Model
 from .source import Source, Watch, no_watch
@@ -35,6 +36,11 @@ def open_model(
     Raises:
         EngineError: there is no such model, or it cannot be used; the message says what to do.
     """
+    if not isinstance(model, str | Path | HubName):
+        raise ChoiceError(
+            f"A model is named by a text or a path, not by a {type(model).__name__}.",
+            "Give a model folder, a .safetensors file or ORG/NAME.",
+        )
     target = find_target(str(model), revision) if isinstance(model, str) or revision is not None else model
     return Model(read_checkpoint(_source(target, offline, cache_dir, watch, access)))
 
@@ -56,8 +62,12 @@ def download(name: HubName, *, cache_dir: Path | None = None, access: "HubAccess
     Raises:
         EngineError: the model cannot be opened, or the download failed; what was fetched is kept.
     """
+    from huggingface_hub import constants
+
     from .hub_opening import download_files
 
+    if constants.is_offline_mode():
+        raise ChoiceError("A download needs the network, and HF_HUB_OFFLINE is set.", "Unset it, or do not download.")
     checkpoint = open_model(name, cache_dir=cache_dir, access=access).checkpoint
     files = {ref.file for ref in checkpoint.tensors.values()}
     download_files(HubName(checkpoint.source.name, checkpoint.source.revision), sorted(files), access)

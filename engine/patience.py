@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .errors import NetworkError
-from .hub_errors import Retry, back_off, silent_library
+from .hub_errors import Retry, back_off
 from .ranges import TRIES
+from .silence import silent_library
 from .source import Watch
 from .transfer import TICK
 
 T = TypeVar("T")
+
+_HASTE = 4
+"""How many times shorter the pauses are than while a layer is read: who has just typed a name waits for an answer."""
 
 _LONGEST_CALL = 45.0
 """Seconds after which a call to the library is given up; it goes on by itself and its result is not used."""
@@ -33,7 +37,7 @@ def patiently(call: Callable[[], T], watch: Watch, doing: str, tries: int = TRIE
             problem = retry
         if attempt < tries:
             told = f"waiting for the network, try {attempt + 1} of {tries} ({problem})"
-            until = time.monotonic() + (problem.wait if problem.wait is not None else back_off(attempt))
+            until = time.monotonic() + (problem.wait if problem.wait is not None else back_off(attempt) / _HASTE)
             while time.monotonic() < until:
                 watch(told)
                 time.sleep(TICK)

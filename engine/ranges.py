@@ -22,9 +22,9 @@ from .hub_errors import (
     origin,
     retry_of,
     silence_seconds,
-    silent_library,
     transport_errors,
 )
+from .silence import silent_library
 from .source import Advance, Piece, Watch
 from .transfer import Part, StoppedError, Transfer
 
@@ -45,6 +45,8 @@ class RemoteFile:
 
     size: int
     sha256: str | None = None
+    is_listed: bool = True
+    """False where only an index names it: its size is not known, so that it cannot be read over the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class RangeReader:
             except Retry as retry:
                 problem = retry
             except transport_errors() as error:
-                problem = retry_of(error)
+                problem = retry_of(error, self._access)
             if done == part.stop - part.start:
                 return
             fruitless = 0 if done - before >= _FRUIT else fruitless + 1
@@ -134,7 +136,7 @@ class RangeReader:
                     problem.hint or "Check the network and try again.",
                 )
             delay = problem.wait if problem.wait is not None else back_off(fruitless) if fruitless > 0 else 0.0
-            transfer.wait(delay, f"waiting for the network, try {fruitless + 1} of {TRIES} ({problem})")
+            transfer.wait(delay, f"try {fruitless + 1} of {TRIES}", str(problem))
 
     def _where(self, file: str) -> str:
         return f"{file} of {self._repo_id}"

@@ -31,10 +31,11 @@ from .events import (
     StateChanged,
 )
 from .hand import Hand
-from .model import HEADS, Job, MatrixInfo, Model
+from .model import HEADS, Job, MatrixInfo, Model, job_name
 from .process import WorkerProcess, log_path
 from .results import JobResult, Tables
 from .shelf import Shelf
+from .speed import Speed
 from .store import Store
 from .text import plural
 from .wishes import Wishes
@@ -81,6 +82,7 @@ class Session:
         self.notice = ""
         self._on_event = on_event
         self._shelf = Shelf(self.store, k)
+        self._speed = Speed()
         self._failures: dict[Job, Failure] = {}
         self._deaths: dict[Job, int] = {}
         self._wishes = Wishes(model, self._is_to_do, prefetch=prefetch)
@@ -443,11 +445,7 @@ class Session:
         self._changed(job)
 
     def _step(self, hand: Hand, job: Job, numbers: dict[str, Any]) -> None:
-        before = self.progress
-        if before is not None and before.job == job and before.bytes_read == numbers["bytes_read"]:
-            speed = before.bytes_per_second  # nothing arrived: the time went into computing
-        else:
-            speed = numbers["bytes_read"] / max(hand.seconds(job), 1e-3)
+        speed = self._speed.of(job, hand.seconds(job), numbers["bytes_read"], waits=bool(numbers["waiting"]))
         self.progress = Progress(job, **numbers, bytes_per_second=speed)
         self._on_event(Progressed(self.progress))
 
@@ -470,7 +468,7 @@ class Session:
             self.keeps = self.keeps or self._shelf.save_rest()
         if found is None:
             hint = "Another program may have removed it: press r to compute again."
-            self._failures[job] = Failure("Result lost", f"The result of {job} could not be read back.", hint)
+            self._failures[job] = Failure("Result lost", f"The result of {job_name(job)} could not be read back.", hint)
         else:
             self._shelf.put(found, data)
         self._finish_in_scan(job, failed=found is None)
@@ -537,13 +535,15 @@ class Session:
         for job in running:
             self._deaths[job] = self._deaths.get(job, 0) + 1
             if self._deaths[job] < 2:
-                self._obituary = f"The compute process {how} while computing {job}; trying once more."
+                self._obituary = f"The compute process {how} on {job_name(job)}; trying once more."
                 self._wishes.put_back(job)
                 self._wishes.insist(job)
             else:
                 hint = "Press r to try again; with too little memory, close other programs first."
-                self._failures[job] = Failure("Worker failed", f"The compute process {how} twice on {job}.", hint)
-                self._obituary = f"The compute process {how} twice on {job}."
+                self._failures[job] = Failure(
+                    "Worker failed", f"The compute process {how} twice on {job_name(job)}.", hint
+                )
+                self._obituary = f"The compute process {how} twice on {job_name(job)}."
                 self._finish_in_scan(job, failed=True)
             self._changed(job)
         self._notice(self._obituary)

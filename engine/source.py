@@ -77,6 +77,10 @@ class Source(Protocol):
     def is_lazy(self) -> bool:
         """Whether a shard's header costs so much that it is read only when it is needed."""
 
+    @property
+    def is_offline(self) -> bool:
+        """Whether what is not on a disk of this machine cannot be had."""
+
     def files(self) -> Mapping[str, FileStat]:
         """The files that can be read, by name."""
 

@@ -78,9 +78,9 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path(job), data)
 
-    def cannot_keep(self, error: OSError) -> str:
-        """A sentence on results that could not be kept."""
-        return f"Results cannot be kept in {self.folder}: {error.strerror or error}. --cache-dir names another folder."
+    def cannot_keep(self, error: OSError, option: str = "--cache-dir") -> str:
+        """A sentence on results that could not be kept; `option` is what names another folder."""
+        return f"Results cannot be kept in {self.folder}: {error.strerror or error}. {option} names another folder."
 
     def forget(self, job: Job) -> None:
         """Remove a job's result, as far as the disk lets us."""

@@ -2,14 +2,22 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from .errors import ChoiceError, ModelNotFoundError
+from .text import shortened
 
-_HUB_NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>.*))?", re.ASCII | re.DOTALL)
+_REPO = r"(?P<repo>\w[\w.-]*/\w[\w.-]*)"
+_HUB_NAME = re.compile(_REPO + r"(?:/|@(?P<revision>.*))?", re.ASCII | re.DOTALL)
+_NEARLY = re.compile(r"(?:models/)?" + _REPO + r"(?:[:@](?P<revision>.+))?", re.ASCII)
+"""A name as other tools write it."""
 _URL = re.compile(r"(hf|https?)://", re.IGNORECASE)
+_HOST = re.compile(r"(huggingface|hf)\.co/", re.IGNORECASE)
+"""An address without its `https://`."""
+_COMMIT_PAGE = re.compile(r"(https?://[^?#]*/[^/?#]+/[^/?#]+)/commits?/([^/?#]+)/?(?:[?#].*)?", re.IGNORECASE)
+"""The page of a commit, or of a revision's commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,8 @@ class HubName:
 
     repo_id: str
     revision: str | None = None
+    path: str = field(default="", compare=False)
+    """What follows in the address of a page: a file or folder, or the rest of the name of a branch."""
 
     def __str__(self) -> str:
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
@@ -30,13 +40,15 @@ class HubName:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """`ORG/NAME`, `ORG/NAME@REVISION`, `hf://…` or the address of a model's page; None for anything else.
+        """`ORG/NAME`, `ORG/NAME@REVISION`, `hf://…` or the address of a page of a model; None for anything else.
 
         Raises:
             ModelNotFoundError: an address that is not that of a model on the Hub.
         """
         if _URL.match(text):
             return cls._parse_url(text)
+        if _HOST.match(text):
+            return cls._parse_url(f"https://{text}")
         found = _HUB_NAME.fullmatch(text)
         return cls(found["repo"], found["revision"] or None) if found else None
 
@@ -46,7 +58,7 @@ class HubName:
         from huggingface_hub.errors import HfUriError
 
         try:
-            uri = parse_hf_uri(text, endpoint=constants.ENDPOINT)
+            uri = parse_hf_uri(_COMMIT_PAGE.sub(r"\1/tree/\2", text), endpoint=constants.ENDPOINT)
         except (HfUriError, ValueError) as error:  # such as an address with half a bracket
             raise ModelNotFoundError(
                 f"{_without_query(text)} is not the address of a model on the Hub.",
@@ -54,12 +66,21 @@ class HubName:
             ) from error
         if uri.type != "model":
             raise ModelNotFoundError(f"{_without_query(text)} is a {uri.type}, not a model.", "Give a model.")
-        return cls(uri.id, uri.revision)
+        return cls(uri.id, uri.revision, uri.path_in_repo)
 
 
 def _without_query(url: str) -> str:
     """An address without what may be secret in it."""
-    return re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", url)[0])
+    return shortened_name(re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", url)[0]))
+
+
+def name_on_hub(path: Path, revision: str | None = None) -> str:
+    """What names the model on the Hub that is called as something on this disk is; empty where none can be."""
+    found = _HUB_NAME.fullmatch(str(path))
+    if found is None:
+        return ""
+    name = HubName(found["repo"], revision or found["revision"] or None)
+    return name.url if os.path.lexists(str(name)) else str(name)
 
 
 def find_target(text: str, revision: str | None = None) -> Path | HubName:
@@ -71,9 +92,11 @@ def find_target(text: str, revision: str | None = None) -> Path | HubName:
 
     Raises:
         ModelNotFoundError: it is neither a path that exists nor a name that the Hub could know.
-        ChoiceError: `revision` is given for a folder, or a different one stands in `text`.
+        ChoiceError: it is empty; `revision` is given for a folder, or a different one stands in `text`.
     """
-    path = Path(text)
+    if not text:
+        raise ChoiceError("The model's name is empty.", "Give a model folder, . for this one, or ORG/NAME.")
+    path, shown = Path(text), shortened_name(text)
     try:
         exists = not _URL.match(text) and os.path.lexists(path.expanduser())
     except (RuntimeError, ValueError):  # an unknown ~user, or a null byte: told when it is opened
@@ -81,17 +104,37 @@ def find_target(text: str, revision: str | None = None) -> Path | HubName:
     name = None if exists else HubName.parse(text)
     if name is None:
         if revision is not None:
-            raise ChoiceError(
-                f"{text} is a path, and a revision is for models on the Hub.", "Leave it out, or give ORG/NAME."
-            )
-        if not exists and re.fullmatch(r"\w[\w.-]*(@.*)?", text, re.ASCII) and not text.endswith(".safetensors"):
-            raise ModelNotFoundError(
-                f"There is no file or folder {text}.",
-                "Give the path of a model folder, or a model on the Hub as ORG/NAME.",
-            )
+            hub = name_on_hub(path, revision) if exists else ""
+            hint = f"What is here comes first: {hub} names the Hub's." if hub else "Leave it out, or give ORG/NAME."
+            raise ChoiceError(f"{shown} is a path, and a revision is for models on the Hub.", hint)
+        if not exists and not text.endswith(".safetensors"):
+            _refuse_what_is_nearly_a_name(text)
         return path
     if revision is not None and name.revision not in {None, revision}:
-        raise ChoiceError(f"{text} and the revision {revision} name two versions.", "Give one of them.")
+        raise ChoiceError(
+            f"{shown} and the revision {shortened_name(revision)} name two versions.", "Give one of them."
+        )
     if revision == "":
         raise ChoiceError("The revision is empty.", "Give a branch, a tag or a commit.")
-    return HubName(name.repo_id, revision or name.revision)
+    return HubName(name.repo_id, revision or name.revision, name.path)
+
+
+def _refuse_what_is_nearly_a_name(text: str) -> None:
+    """Tell how a model on the Hub is written, where what was typed looks as if it should name one."""
+    shown = shortened_name(text)
+    if nearly := _NEARLY.fullmatch(text):
+        name = HubName(nearly["repo"], nearly["revision"])
+        raise ModelNotFoundError(
+            f"There is no file or folder {shown} here, and no model on the Hub can be called so.",
+            f"Write {shortened_name(str(name))} for a model on the Hub.",
+        )
+    if re.fullmatch(r"\w[\w.-]*(@.*)?", text, re.ASCII):
+        raise ModelNotFoundError(
+            f"There is no file or folder {shown}.",
+            "Give the path of a model folder, or a model on the Hub as ORG/NAME.",
+        )
+
+
+def shortened_name(text: str) -> str:
+    """A name as it is shown in a sentence: whole, unless it is longer than any name on the Hub."""
+    return shortened(text, 120)

@@ -98,6 +98,7 @@ class Transfer:
         self._total = 0
         self._since = self._last_byte = time.monotonic()
         self._waiting: dict[int, str] = {}
+        self._attempts: dict[int, str] = {}
         self._error: Exception | None = None
 
     # for the threads -----------------------------------------------------------------------------
@@ -105,6 +106,7 @@ class Transfer:
     def next_part(self) -> Part | None:
         """A part that nobody has begun."""
         with self._news:
+            self._attempts.pop(threading.get_ident(), None)
             return self.parts.popleft() if self.parts and not self._stop.is_set() else None
 
     def has_room(self) -> bool:
@@ -136,10 +138,11 @@ class Transfer:
             self._last_byte = time.monotonic()
             self._waiting.pop(threading.get_ident(), None)
 
-    def wait(self, seconds: float, why: str) -> None:
-        """Let time pass before the next try, saying why."""
+    def wait(self, seconds: float, attempt: str, why: str) -> None:
+        """Let time pass before the next try, saying which one it is and why there must be one."""
         with self._news:
-            self._waiting[threading.get_ident()] = why
+            self._waiting[threading.get_ident()] = f"waiting for the network, {attempt} ({why})"
+            self._attempts[threading.get_ident()] = attempt
             self._news.notify()
         if self._stop.wait(seconds):
             raise StoppedError
@@ -181,4 +184,6 @@ class Transfer:
         for why in self._waiting.values():
             return why
         silent = time.monotonic() - self._last_byte
-        return f"no data for {silent:.0f} s" if silent >= _QUIET else ""
+        if silent < _QUIET:
+            return ""
+        return ", ".join([f"no data for {silent:.0f} s", *[*self._attempts.values()][:1]])

@@ -32,7 +32,7 @@ from .child import Channel, die_with_parent, unexpected
 from .device import choose_devices
 from .errors import EngineError
 from .job_request import Opening
-from .model import Job
+from .model import Job, job_name
 from .store import Store
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def main() -> None:
         except EngineError as error:
             channel.send_error(name, error)
         except Exception as error:
-            channel.send_error(name, unexpected(name, error))
+            channel.send_error(name, unexpected(f"Computing {job_name(Job.parse(name))}", error))
 
 
 def _import_early(*, network: bool) -> None:

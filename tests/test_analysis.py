@@ -78,6 +78,28 @@ def test_choices_that_there_are_not_are_refused(made: Checkpoint, options: dict[
         Analysis(made.folder, **options)
 
 
+@pytest.mark.parametrize("model", [None, 5, b"m"])
+def test_what_names_no_model_is_refused(model: Any) -> None:
+    with pytest.raises(ChoiceError, match=f"not by a {type(model).__name__}. Give a model folder"):
+        Analysis(model)
+
+
+def test_an_empty_name_is_not_the_working_folder(made: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.folder)
+    with pytest.raises(ChoiceError, match="The model's name is empty"):
+        Analysis("")
+    with Analysis(".") as analysis:
+        assert analysis.model.layers == (0, 1)
+
+
+def test_results_that_cannot_be_kept_name_the_parameter(made: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "file" / "cache") as analysis:
+        assert analysis.spectrum("0.0.q")[0] > 0
+        assert "Results cannot be kept" in analysis.notice
+        assert analysis.notice.endswith(". cache_dir names another folder.")
+
+
 def test_a_layer_may_be_named_by_its_number_and_a_matrix_as_it_is_shown(made: Checkpoint, tmp_path: Path) -> None:
     with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache") as analysis:
         assert len(analysis.view(1).rows) == 16

@@ -709,7 +709,7 @@ def test_a_killed_worker_is_a_sentence_and_the_screen_goes_on(svdtui: list[str],
             os.kill(worker, signal.SIGKILL)
             killed.add(worker)
             if attempt == 0:
-                terminal.wait_for("was killed (out of memory?) while computing 0.down_proj; trying once more.")
+                terminal.wait_for("was killed (out of memory?) on layer 0 down_proj; trying once more.")
                 terminal.wait_gone("0/1 spectra")  # until the next worker has begun
         terminal.wait_for("Press r to try again")
         terminal.press("up")  # to up_proj

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -423,7 +424,20 @@ def test_a_progress_bar_leaves_nothing_behind(svdtui: list[str], made: Checkpoin
         assert terminal.wait_exit() == 0
         assert terminal.text() == ""
         assert b"tiny: " in terminal.output
+        assert b"layer 1]" in terminal.output
+        assert b"1.heads" not in terminal.output
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 33
+
+
+def test_a_file_system_that_is_read_only_is_called_so(
+    made: Checkpoint, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may write everywhere
+    for flags, words in ((os.ST_RDONLY, "it is on a file system that is read-only"), (0, "permission denied")):
+        monkeypatch.setattr(os, "statvfs", lambda path, flags=flags: SimpleNamespace(f_flag=flags))
+        done = here(made.folder, "--csv", tmp_path / "x.csv", "--cache-dir", cache)
+        assert done.exit_code == 1
+        assert f"x.csv cannot be written: {words}. Give a path in a folder" in done.stderr
 
 
 def test_the_module_is_the_command(made: Checkpoint, cache: Path) -> None:

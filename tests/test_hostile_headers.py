@@ -30,6 +30,7 @@ class Watched:
     """A local source that lets nothing be read but the files it has listed."""
 
     is_lazy = False
+    is_offline = True
     notice = ""
 
     def __init__(self, folder: Path) -> None:

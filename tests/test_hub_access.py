@@ -137,10 +137,12 @@ REFUSALS = {
     "only .bin": Refusal(
         "org/bin",
         None,
-        ["org/bin", "no .safetensors file. It holds .bin files"],
+        ["org/bin", "no .safetensors file. It holds .bin files", "pickled formats can run code"],
         ModelNotFoundError,
     ),
-    "only .gguf": Refusal("org/gguf", None, ["org/gguf", "It holds .gguf files"], ModelNotFoundError),
+    "only .gguf": Refusal(
+        "org/gguf", None, ["org/gguf", "It holds .gguf files", "GGUF files are made from"], ModelNotFoundError
+    ),
     "no weights at all": Refusal("org/none", None, ["org/none", "no .safetensors file. Give"], ModelNotFoundError),
 }
 REFUSALS |= {
@@ -182,6 +184,13 @@ def test_access_that_is_taken_away_while_a_model_is_open(trial: Trial) -> None:
             trial.heads(analysis)
     assert_sentence(raised.value, ["org/gated is gated", "token has no access", f"{trial.hub.endpoint}/org/gated "])
     trial.assert_nothing_leaked(raised.value)
+
+
+@pytest.mark.parametrize("name", ["org/gguf", "org/none"])
+def test_pickles_are_spoken_of_only_where_there_are_some(trial: Trial, name: str) -> None:
+    with pytest.raises(ModelNotFoundError) as raised:
+        as_user(trial, None).open(name)
+    assert "pickle" not in str(raised.value)
 
 
 # ---- where the token goes --------------------------------------------------------------------------------------
@@ -242,7 +251,8 @@ def test_what_is_secret_is_taken_out_of_a_text(text: str, expected: str) -> None
 
 
 def test_the_text_of_an_exception_is_not_passed_on() -> None:
-    assert str(retry_of(OSError("https://storage.example/a?X-Amz-Signature=abc"))) == "the connection failed"
+    error = OSError("https://storage.example/a?X-Amz-Signature=abc")
+    assert str(retry_of(error, HubAccess("http://localhost"))) == "the connection failed"
 
 
 def test_a_crash_of_the_worker_is_told_without_what_is_secret(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,34 +1,46 @@
 """What is kept of Hub models on this machine, by svdtui and by other tools: used where it is whole, and offline."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 
 from svdtui.engine import (
     HEADS,
     AccessError,
+    Address,
     Analysis,
+    ChoiceError,
     EngineError,
     HubName,
     Job,
     Model,
     ModelNotFoundError,
+    NetworkError,
     OfflineError,
     ReadError,
+    Session,
+    ShardIndexError,
+    State,
     download,
     metrics_csv,
     open_model,
 )
+from svdtui.engine.hub_records import HubRecords
 from svdtui.engine.store import Store
 from tests.checkpoints import Checkpoint, write_checkpoint
 from tests.conftest import RunSvdtui
-from tests.hub_faults import ALWAYS, CaptivePortal, Drop, Fault, ServerError
+from tests.hub_faults import ALWAYS, Answer, CaptivePortal, Drop, Fault, ServerError
 from tests.hub_reader import HubReader, equal, local_spectra, reading
+from tests.hub_trials import make_impatient
+from tests.terminal import Terminal
+from tests.test_session import until
 
 SHARDS = [f"model-0000{number}-of-00005.safetensors" for number in range(1, 6)]
 """Layer 0 lies in the first one, layer 1 in the second (Q) and the third, layer 2 in the fourth."""
@@ -114,10 +126,82 @@ def test_offline_a_config_that_another_tool_has_read_is_not_enough(reader: HubRe
     with pytest.raises(OfflineError, match="org/m is not in the local Hub cache, and svdtui is offline"):
         reader.open(offline=True)
     fetched(reader, "model.safetensors.index.json")
-    fetched(reader, SHARDS[0])
-    with pytest.raises(EngineError, match=r"1 of 5 shards are there"):
+    with pytest.raises(OfflineError, match="org/m is not in the local Hub cache, and svdtui is offline"):
         reader.open(offline=True)
     assert reader.open().layers == (0, 1, 2)
+
+
+@pytest.fixture
+def partly(reader: HubReader, made: Checkpoint) -> HubReader:
+    """Another tool has downloaded config, index and the shard of layer 0; svdtui has never seen the model."""
+    reader.hub.add("org/m", made.folder)
+    for file in ("config.json", "model.safetensors.index.json", SHARDS[0]):
+        fetched(reader, file)
+    reader.hub.forget()
+    return reader
+
+
+def test_offline_some_shards_of_another_tool_are_enough_for_their_layers(partly: HubReader, made: Checkpoint) -> None:
+    model = partly.open(offline=True)
+    assert model.layers == (0, 1, 2)
+    assert not model.is_remote  # nothing will be read from the Hub
+    assert equal(partly.spectra(model, 0), local_spectra(made.folder, 0))
+    for layer, shard in ((1, SHARDS[1]), (2, SHARDS[3])):
+        with pytest.raises(OfflineError, match=f"{shard} of org/m is not in the local Hub cache"):
+            partly.spectra(model, layer)
+        assert not model.is_known(Job(layer, HEADS))
+    assert partly.hub.count() == 0
+    assert HubRecords(partly.cache_dir, "org/m", model.revision).files() is None  # nobody has told their sizes
+    online = partly.open()
+    assert equal(partly.spectra(online, 1), local_spectra(made.folder, 1))
+    assert equal(partly.spectra(partly.open(offline=True), 1), local_spectra(made.folder, 1))
+
+
+async def test_offline_the_worker_opens_some_shards_as_the_screen_does(
+    partly: HubReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in partly.hub.environ.items():
+        monkeypatch.setenv(name, value)
+    model = partly.open(offline=True)
+    session = Session(model, cache_dir=partly.cache_dir, device="cpu", prefetch=False, offline=True)
+    try:
+        await session.start()
+        session.want(Address(0))
+        await until(lambda: session.state(Job(0, HEADS)) is State.CACHED)
+        session.want(Address(2))
+        await until(lambda: session.state(Job(2, HEADS)) is State.FAILED)
+        failure = session.failure(Job(2, HEADS))
+        assert failure is not None
+        assert failure.title == OfflineError.title
+    finally:
+        await session.close()
+    assert partly.hub.count() == 0
+
+
+def test_when_the_hub_is_down_some_shards_of_another_tool_are_for_offline(
+    partly: HubReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_impatient(monkeypatch)
+    partly.hub.refuse()
+    with pytest.raises(NetworkError, match="--offline opens what is on this machine"):
+        partly.open()
+    assert partly.open(offline=True).layers == (0, 1, 2)
+
+
+@pytest.mark.parametrize("index", ["[", "[]", "{}", '{"weight_map": 5}', '{"weight_map": {"a": ["b"]}}'])
+def test_offline_an_index_that_is_none_ends_in_a_sentence(partly: HubReader, index: str) -> None:
+    path = fetched(partly, "model.safetensors.index.json").resolve()
+    path.write_text(index)
+    with pytest.raises(EngineError, match=r"model\.safetensors\.index\.json"):
+        partly.open(offline=True)
+
+
+@pytest.mark.parametrize("shard", ["../model.safetensors", "/etc/x.safetensors", "config.json", "sub/x.safetensors"])
+def test_offline_an_index_that_leads_elsewhere_is_refused(partly: HubReader, made: Checkpoint, shard: str) -> None:
+    path = fetched(partly, "model.safetensors.index.json").resolve()
+    path.write_text(json.dumps({"weight_map": made.weight_map | {"model.norm.weight": shard}}))
+    with pytest.raises(ShardIndexError, match="not the name of a"):
+        partly.open(offline=True)
 
 
 # ---- without the network -----------------------------------------------------------------------------------------
@@ -166,6 +250,32 @@ def test_the_command_line_offline(
     two = run_svdtui("org/other", *map(str, csv), env=reader.hub.environ | {"HF_HUB_OFFLINE": "1"})
     assert (two.returncode, two.stdout, two.stderr) == (0, truth["org/other"], "")
     assert reader.hub.count() == 0
+
+
+@pytest.mark.parametrize("environ", [{}, {"HF_HUB_OFFLINE": "1"}])
+def test_the_command_line_announces_no_bytes_that_it_will_not_read(
+    reader: HubReader, made: Checkpoint, run_svdtui: RunSvdtui, environ: dict[str, str]
+) -> None:
+    reader.hub.add("org/m", made.folder)
+    model = reader.open()
+    assert list(model.prepare([Job(0, HEADS)]))  # so that its size is known
+    options = () if environ else ("--offline",)
+    done = run_svdtui("org/m", "--csv", "-", "--layer", "0", *options, env=reader.hub.environ | environ)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{SHARDS[0]} of org/m is not in the local Hub cache" in line
+
+
+def test_the_command_line_does_not_promise_to_read_from_a_hub_that_is_down(
+    reader: HubReader, made: Checkpoint, run_svdtui: RunSvdtui
+) -> None:
+    reader.hub.add("org/m", made.folder)
+    assert list(reader.open().prepare([Job(0, HEADS)]))
+    reader.hub.faults += [Answer(418, path="/api/models/*"), Answer(404, host="storage")]
+    done = run_svdtui("org/m", "--csv", "-", "--layer", "0", env=reader.hub.environ)
+    assert done.returncode == 1
+    assert "will be read from the Hub" not in done.stderr
+    assert " kB are not on this machine." in done.stderr
 
 
 def test_offline_without_a_cached_copy(reader: HubReader, made: Checkpoint) -> None:
@@ -259,6 +369,66 @@ def test_a_download_that_fails_says_why(reader: HubReader, made: Checkpoint, tmp
     nowhere = replace(reader.access, cache_dir=str(tmp_path / "file"))
     with pytest.raises(ReadError, match="The local Hub cache cannot be written"):
         download(HubName("org/m"), cache_dir=reader.cache_dir, access=nowhere)
+
+
+def test_nothing_is_downloaded_offline(
+    reader: HubReader, made: Checkpoint, run_svdtui: RunSvdtui, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader.hub.add("org/m", made.folder)
+    reader.open()
+    reader.hub.forget()
+    done = run_svdtui(
+        "org/m", "--download", "--csv", "-", "--layer", "0", env=reader.hub.environ | {"HF_HUB_OFFLINE": "1"}
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("svdtui: A download needs the network, and HF_HUB_OFFLINE is set. Unset it")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ChoiceError, match="HF_HUB_OFFLINE is set"):
+        download(HubName("org/m"), cache_dir=reader.cache_dir, access=reader.access)
+    assert reader.hub.count() == 0
+
+
+def test_a_download_that_is_cut_off_says_that_the_same_command_goes_on(
+    reader: HubReader, made: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_impatient(monkeypatch)
+    reader.hub.add("org/m", made.folder)
+    reader.hub.faults.append(ServerError(503, host="storage", file=SHARDS[4], times=ALWAYS))
+    with pytest.raises(NetworkError, match=r"503.*the same command goes on there") as raised:
+        download(HubName("org/m"), cache_dir=reader.cache_dir, access=reader.access)
+    assert "--offline" not in str(raised.value)
+    reader.hub.faults.clear()
+    for shard in SHARDS[:4]:
+        assert isinstance(try_to_load_from_cache("org/m", shard, cache_dir=reader.access.cache_dir), str)
+    reader.hub.forget()
+    download(HubName("org/m"), cache_dir=reader.cache_dir, access=reader.access)
+    assert {request.file for request in reader.hub.requests if request.host == "storage"} == {SHARDS[4]}
+
+
+def test_a_disk_that_is_full_is_told_by_one_sentence(
+    reader: HubReader, made: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader.hub.add("org/m", made.folder)
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: SimpleNamespace(free=1)
+    )  # the library warns; here that fails
+    download(HubName("org/m"), cache_dir=reader.cache_dir, access=reader.access)
+    assert not reader.open(offline=True).is_remote
+
+
+def test_the_progress_bars_of_a_download_that_fails_are_taken_away(
+    reader: HubReader, made: Checkpoint, svdtui: list[str]
+) -> None:
+    reader.hub.add("org/m", made.folder)
+    reader.hub.bandwidth = 1e6
+    reader.hub.faults.append(Answer(403, file=SHARDS[4], host="storage", method="GET", times=ALWAYS))
+    environ = {**os.environ, **reader.hub.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with Terminal([*svdtui, "org/m", "--download", "--csv", "-"], size=(100, 20), env=environ) as terminal:
+        terminal.wait_for("Fetching")
+        assert terminal.wait_exit() == 1
+        assert terminal.text().strip().startswith("svdtui: localhost refuses to let you read org/m (403)")
+        assert "Fetching" not in terminal.text()
+        assert "it/s" not in terminal.text()
 
 
 def test_the_command_line_downloads_first(reader: HubReader, made: Checkpoint, run_svdtui: RunSvdtui) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from svdtui.engine import (
     wishes,
 )
 from svdtui.engine import session as session_module
+from svdtui.engine.process import WorkerProcess
 from tests.checkpoints import Checkpoint, write_checkpoint
 from tests.hub_faults import ALWAYS, Drop, IgnoreRange, Stall
 from tests.hub_messages import Request
@@ -111,6 +114,16 @@ async def reading_layer(session: Session, layer: int) -> None:
     session.want(Address(layer))
     await until(lambda: session.progress is not None and session.progress.bytes_read > 0)
     assert session.running == Job(layer, HEADS)
+
+
+async def impatient_worker() -> WorkerProcess:
+    """One that waits a twentieth as long between two tries."""
+    code = "from svdtui.engine import hub_errors, worker; hub_errors._BACK_OFF /= 20; worker.main()"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdin=pipe, stdout=pipe, start_new_session=True, limit=2**26
+    )
+    return WorkerProcess(process)
 
 
 async def test_shapes_come_first_and_results_are_those_of_the_folder(
@@ -292,7 +305,7 @@ async def test_a_large_whole_matrix_that_is_on_this_disk_is_not_held(
 async def test_what_is_waited_for_is_said_and_a_failure_can_be_tried_again(
     reader: HubReader, start: Start, made: Checkpoint, events: list[Event]
 ) -> None:
-    session = await start()
+    session = await start(spare=await impatient_worker())
     job = Job(0, HEADS)
     reader.hub.refuse("storage")
     session.want(Address(0))
@@ -310,6 +323,20 @@ async def test_what_is_waited_for_is_said_and_a_failure_can_be_tried_again(
     session.again(Address(0))
     await until(lambda: session.state(job) is State.CACHED)
     assert equal(spectra(session, 0), local_spectra(made.folder, 0))
+
+
+async def test_a_speed_leaves_out_the_silence(reader: HubReader, start: Start, events: list[Event]) -> None:
+    reader.hub.bandwidth = 1e6
+    session = await start()
+    reader.hub.faults.append(Stall(1_000_000, 3, file=ONE, where=lambda request: request.range != (0, FIRST_READ)))
+    session.want(Address(0))
+    await cached(session, 0)
+    seen = [event.progress for event in events if isinstance(event, Progressed)]
+    silent = [b for a, b in pairwise(seen) if "no data for" in b.waiting and a.bytes_read == b.bytes_read]
+    assert silent
+    assert {step.bytes_per_second for step in silent} == {0}
+    after = [step.bytes_per_second for step in seen if step.bytes_read > silent[-1].bytes_read]
+    assert 0.7e6 < min(after) <= max(after) < 1.5e6
 
 
 async def test_a_cut_connection_is_said_beside_the_bytes_and_goes_on(

@@ -1,8 +1,10 @@
 """What is believed of a Hub, of other programs and of this machine: files change, answers are odd, disks fill up."""
 
 import asyncio
+import errno
 import json
 import logging
+import os
 import resource
 import shutil
 import tempfile
@@ -31,6 +33,7 @@ from svdtui.engine import (
     Session,
     State,
     open_model,
+    spool,
     wishes,
 )
 from svdtui.engine.process import WorkerProcess
@@ -249,13 +252,53 @@ def test_a_whole_matrix_that_finds_no_room_says_so(trial: Trial, temporary: Path
         assert analysis.model.remote_bytes(GATE) == GATE_BYTES
         if left is None:
             temporary.rmdir()
+        trial.hub.forget()
         with pytest.raises(ReadError) as raised, files_end_at(left):
             analysis.metrics("0.gate_proj")
-        assert_sentence(raised.value, [f"gate_proj.weight takes {GATE_BYTES:,} bytes", "temporary file", "TMPDIR"])
+        assert_sentence(raised.value, [f"takes {GATE_BYTES:,} bytes", f"file in {temporary}, which", "TMPDIR"])
+        assert trial.hub.count() == 0  # it is known before a byte is read
         temporary.mkdir(exist_ok=True)
         assert not list(temporary.iterdir())
         assert analysis.metrics("0.gate_proj")
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_where_room_cannot_be_taken_in_advance_it_is_looked_for(
+    trial: Trial, temporary: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    temporary.mkdir()
+    free = [GATE_BYTES - 1]
+
+    def refuse(*_: int) -> None:
+        raise OSError(code, "as some network file systems do")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[0]))
+    with trial.open() as analysis:
+        trial.hub.forget()
+        with pytest.raises(ReadError, match=r"takes 524,288 bytes .* No space left on device"):
+            analysis.metrics("0.gate_proj")
+        assert trial.hub.count() == 0
+        free[0] += 1
+        assert analysis.metrics("0.gate_proj")
+
+
+def test_large_temporary_files_go_to_a_disk_unless_a_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    monkeypatch.setattr(spool, "_ON_DISK", tmp_path)
+    assert spool.spool_folder() == tmp_path
+    monkeypatch.setattr(spool, "_ON_DISK", tmp_path / "missing")
+    assert spool.spool_folder() == Path("/tmp")
+    monkeypatch.setattr(spool, "_ON_DISK", tmp_path)
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    assert spool.spool_folder() == Path("/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    assert spool.spool_folder() == tmp_path / "scratch"
 
 
 # ---- other programs --------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svdtui.engine import NetworkError
-from svdtui.engine.hub_errors import HubAccess
-from svdtui.engine.ranges import RangeReader, RemoteFile
+from svdtui.engine import transfer as transfer_module
+from svdtui.engine.hub_errors import HubAccess, back_off
+from svdtui.engine.ranges import TRIES, RangeReader, RemoteFile
 from svdtui.engine.source import Piece, no_watch
 from svdtui.engine.transfer import GAP, PART, Transfer, plan
 from tests import hub_faults as faults
@@ -279,6 +280,24 @@ def test_an_address_that_has_expired_is_asked_for_again(
     assert reader.read("a.safetensors", 10, 20, no_watch) == FILES["a.safetensors"][10:20]
     assert hub.count(host="hub") == 2
     assert [request.status for request in hub.requests if request.host == "storage"] == [206, 403, 206]
+
+
+def test_a_connection_is_waited_for_as_long_as_a_laptop_takes_to_find_another_network() -> None:
+    assert sum(map(back_off, range(1, TRIES))) == 30
+
+
+def test_which_try_it_is_is_said_while_it_brings_nothing(
+    hub: HubServer, reader: RangeReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_impatient(monkeypatch)
+    monkeypatch.setattr(transfer_module, "_QUIET", 0.1)
+    hub.faults.append(faults.Stall(1000, host="storage", times=2))
+    said: list[str] = []
+    reader.read("a.safetensors", 0, 100_000, said.append)
+    silences = list(dict.fromkeys(text for text in said if text.startswith("no data")))
+    assert silences == ["no data for 0 s", "no data for 0 s, try 2 of 5"]
+    waits = list(dict.fromkeys(text for text in said if text.startswith("waiting")))
+    assert [text.split(" (")[0] for text in waits] == [f"waiting for the network, try {n} of 5" for n in (2, 3)]
 
 
 # ---- when it is no longer wanted ------------------------------------------------------------------------------

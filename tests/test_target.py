@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from svdtui.engine import ChoiceError, EngineError, HubName, ModelNotFoundError, find_target, open_model
 from svdtui.engine.hub_errors import HubAccess
+from svdtui.tui.start import download_first
 from tests.hub_server import HubServer
 
 thorough = settings(derandomize=True, deadline=None, max_examples=500)
@@ -34,6 +35,13 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("org/name@refs/pr/1", "org/name", "refs/pr/1"),
         ("org/name@v1.0@home", "org/name", "v1.0@home"),
         (f"org/name@{'0a' * 20}", "org/name", "0a" * 20),
+        ("org/name/", "org/name", None),
+        ("hf.co/org/name", "org/name", None),
+        ("huggingface.co/org/name", "org/name", None),
+        ("HuggingFace.co/org/name/tree/v1", "org/name", "v1"),
+        (f"https://huggingface.co/org/name/commit/{'0a' * 20}", "org/name", "0a" * 20),
+        ("https://huggingface.co/org/name/commits/v1/", "org/name", "v1"),
+        (f"hf.co/org/name/commit/{'0a' * 20}?x=1", "org/name", "0a" * 20),
         ("hf://org/name", "org/name", None),
         ("hf://org/name@v1", "org/name", "v1"),
         ("hf://org/name@refs/pr/1", "org/name", "refs/pr/1"),
@@ -166,11 +174,79 @@ def test_a_path_has_no_revision(text: str) -> None:
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "hub"),
+    [
+        ("org/name", "org/name@v1"),
+        ("org/name/", "org/name@v1"),
+        ("org/name@v2", "org/name@v1"),
+        ("org/both", "hf://org/both@v1"),
+    ],
+)
+def test_a_revision_of_a_name_that_is_a_folder_here_tells_what_names_the_hubs(text: str, hub: str) -> None:
+    for folder in ("org/name", "org/name@v2", "org/both", "org/both@v1"):
+        Path(folder).mkdir(parents=True)
+    with pytest.raises(ChoiceError) as refused:
+        find_target(text, "v1")
+    assert f"What is here comes first: {hub} names the Hub's." in refused.value.hint
+    named = find_target(hub)
+    assert isinstance(named, HubName)
+    assert named.revision == "v1"
+
+
+def test_a_download_of_a_name_that_is_a_folder_here_tells_what_names_the_hubs() -> None:
+    Path("org/name").mkdir(parents=True)
+    with pytest.raises(ChoiceError, match="org/name is a path, and --download") as refused:
+        download_first(Path("org/name"), None)
+    assert "hf://org/name names the Hub's" in refused.value.hint
+    assert find_target("hf://org/name") == HubName("org/name")
+    with pytest.raises(ChoiceError, match="Leave it out"):
+        download_first(Path("folder"), None)
+
+
 @pytest.mark.parametrize("text", ["gpt2", "llama-3.2", "gpt2@main"])
 def test_a_single_word_that_is_no_folder(text: str) -> None:
     with pytest.raises(ModelNotFoundError, match=f"There is no file or folder {text}") as refused:
         find_target(text)
     assert "ORG/NAME" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("org/name:v1.0", "org/name@v1.0"),
+        ("models/org/name", "org/name"),
+        ("models/org/name@v1", "org/name@v1"),
+    ],
+)
+def test_what_is_nearly_a_name_on_the_hub_is_told_how_to_write_it(text: str, name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=f"no file or folder {text} here, and no model on the Hub") as refused:
+        find_target(text)
+    assert f"Write {name} for a model on the Hub" in refused.value.hint
+    assert find_target(name) == HubName.parse(name)
+    Path(text).mkdir(parents=True)
+    assert find_target(text) == Path(text)
+
+
+@pytest.mark.parametrize("text", ["org/", "@main", "org/name/further", "a b/name"])
+def test_what_is_neither_is_told_that_it_may_be_a_path_or_a_name(text: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="no file or folder") as refused:
+        open_model(text)
+    assert "the path of a model folder, or a model on the Hub as ORG/NAME or ORG/NAME@REVISION" in refused.value.hint
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "/x" * 2500, "x y/" + "x" * 5000, f"org/name:{'x' * 5000}"])
+def test_a_name_without_end_is_not_echoed_whole(text: str) -> None:
+    with pytest.raises(EngineError) as refused:
+        open_model(text)
+    assert " … " in str(refused.value)
+    assert len(str(refused.value)) < 500
+
+
+def test_an_empty_name_is_refused() -> None:
+    with pytest.raises(ChoiceError, match="The model's name is empty") as refused:
+        open_model("")
+    assert refused.value.exit_code == 2
 
 
 def test_a_name_that_is_neither_is_told_that_both_were_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

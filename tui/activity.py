@@ -1,11 +1,11 @@
 """The status line in words: what the session is doing, and how much is ready. Imported after the first frame."""
 
+from svdtui.engine.model import job_name
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 
 from .formats import done_of, megabytes
 from .scanning import scan_words
-from .scene import job_name
 from .widgets.painted import Span
 
 

@@ -25,6 +25,7 @@ from svdtui.engine import (
     spectra_csv,
     write_text,
 )
+from svdtui.engine.model import job_name
 
 from .formats import size
 from .stderr import WaitingLine, say
@@ -87,6 +88,7 @@ def write_files(
         with WaitingLine() as line:
             model = open_model(target, offline=offline, cache_dir=cache_dir, watch=line.say)
         with Analysis(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline, k=k) as analysis:
+            analysis.cache_option = "--cache-dir"
             model.check(place)
             _prepare(analysis, place)
             _compute(analysis, place, workers, dask)
@@ -146,7 +148,8 @@ def _prepare(analysis: Analysis, place: Address) -> None:
     with WaitingLine() as line:
         analysis.prepare(place, line.say)
     if analysis.model.is_remote and (total := analysis.remote_bytes(place)):
-        say(f"{size(total)} will be read from the Hub.")
+        found_out = "are not on this machine" if analysis.model.notice else "will be read from the Hub"
+        say(f"{size(total)} {found_out}.")
 
 
 def _compute(analysis: Analysis, place: Address, workers: int | None, dask: str | None) -> None:
@@ -166,7 +169,7 @@ def _compute(analysis: Analysis, place: Address, workers: int | None, dask: str 
             if bar.total is None:  # what is cached has not been read now: it does not count for the speed
                 bar.total, bar.initial, bar.n = progress.bytes_total, progress.bytes_read, progress.bytes_read
                 bar.refresh()
-            what = f"{progress.done}/{progress.total} {noun}" if len(jobs) > 1 else "".join(map(str, jobs))
+            what = f"{progress.done}/{progress.total} {noun}" if len(jobs) > 1 else "".join(map(job_name, jobs))
             bar.set_postfix_str(" · ".join(filter(None, (what, printable(progress.waiting)))), refresh=False)
             bar.update(max(0, progress.bytes_read - bar.n))
 
@@ -184,8 +187,11 @@ def _check_writable(path: Path) -> None:
     needed = [target] if target.exists() else []
     if target.is_file() or not needed:
         needed.append(target.parent)  # the new file is written beside the old one and renamed
-    if not all(os.access(place, os.W_OK) for place in needed):
-        raise ExportError(f"{path} cannot be written: permission denied.", hint)
+    for place in needed:
+        if not os.access(place, os.W_OK):
+            is_locked = os.statvfs(place).f_flag & os.ST_RDONLY
+            why = "it is on a file system that is read-only" if is_locked else "permission denied"
+            raise ExportError(f"{path} cannot be written: {why}.", hint)
 
 
 def _write(file: str, text: str) -> None:

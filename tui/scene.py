@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from svdtui.engine.address import Scope
 from svdtui.engine.choices import DEFAULT_K
 from svdtui.engine.events import State
-from svdtui.engine.model import HEADS, Job, Model
+from svdtui.engine.model import Job, Model, job_name
 from svdtui.engine.overview import Overview, overview
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural
@@ -119,13 +119,6 @@ def title_of(node: Node, model: Model) -> str:
     if node.kind == "whole":
         parts.append("whole matrices")
     return " · ".join(parts) or "all layers"
-
-
-def job_name(job: Job) -> str:
-    """A job in a user's words."""
-    if job.layer is None:
-        return job.kind
-    return f"layer {job.layer}" if job.kind == HEADS else f"layer {job.layer} {job.kind}"
 
 
 def stop(session: Session) -> str:

@@ -9,7 +9,7 @@ from svdtui.engine.address import Address
 from svdtui.engine.errors import ChoiceError, EngineError
 from svdtui.engine.model import Model
 from svdtui.engine.opening import download, open_model
-from svdtui.engine.target import HubName
+from svdtui.engine.target import HubName, name_on_hub, shortened_name
 
 from .opener import Opener
 from .stderr import say
@@ -38,7 +38,9 @@ def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
         EngineError: it is not on the Hub, or could not be fetched.
     """
     if isinstance(target, Path):
-        raise ChoiceError(f"{target} is a path, and --download is for models on the Hub.", "Leave it out.")
+        hub = name_on_hub(target)
+        hint = f"What is here comes first: {hub} names the Hub's." if hub else "Leave it out."
+        raise ChoiceError(f"{shortened_name(str(target))} is a path, and --download is for models on the Hub.", hint)
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -52,12 +54,19 @@ def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
     try:
         thread.join()
     except KeyboardInterrupt:
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[J")  # over the progress bars
+        _clear_bars()
         say("Stopped; the files that were complete are kept.")
         os._exit(130)  # the library would finish the files that it has begun, which may take hours
     if errors:
+        _clear_bars()
         raise errors[0]
+
+
+def _clear_bars() -> None:
+    """Take away progress bars that nobody moves any more: the cursor is in the first of them."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[J")
+        sys.stderr.flush()
 
 
 class NotATerminalError(EngineError):
