@@ -424,7 +424,7 @@ def test_a_progress_bar_leaves_nothing_behind(svdtui: list[str], made: Checkpoin
         assert terminal.wait_exit() == 0
         assert terminal.text() == ""
         assert b"tiny: " in terminal.output
-        assert b"layer 1]" in terminal.output
+        assert b"/2 layers]" in terminal.output
         assert b"1.heads" not in terminal.output
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 33
 

@@ -166,11 +166,11 @@ def _compute(analysis: Analysis, place: Address, workers: int | None, dask: str 
     ) as bar:
 
         def show(progress: "ScanProgress") -> None:
-            if bar.total is None:  # what is cached has not been read now: it does not count for the speed
+            is_first = bar.total is None
+            if is_first:  # what is cached has not been read now: it does not count for the speed
                 bar.total, bar.initial, bar.n = progress.bytes_total, progress.bytes_read, progress.bytes_read
-                bar.refresh()
             what = f"{progress.done}/{progress.total} {noun}" if len(jobs) > 1 else "".join(map(job_name, jobs))
-            bar.set_postfix_str(" · ".join(filter(None, (what, printable(progress.waiting)))), refresh=False)
+            bar.set_postfix_str(" · ".join(filter(None, (what, printable(progress.waiting)))), refresh=is_first)
             bar.update(max(0, progress.bytes_read - bar.n))
 
         analysis.scan(place, workers=workers, dask=dask, on_progress=show)
