@@ -173,7 +173,8 @@ def lora_plan(modules: Modules, budget: int) -> LoraPlan:
     least = min(module.cost for module in modules.modules)
     if budget < least:
         raise ChoiceError(
-            f"A LoRA budget of {budget:,} parameters is too small: rank 1 of the smallest module has {least:,}.",
+            f"A LoRA budget of {plural(budget, 'parameter')} is too small: "
+            f"rank 1 of the smallest module has {least:,}.",
             "Give a larger budget.",
         )
     everything = sum(module.cost for module in modules.modules)

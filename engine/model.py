@@ -440,8 +440,11 @@ class Model:
             tied = text_config(self.checkpoint.config or {}).get("tie_word_embeddings") is True
             if tied and address == Address(matrix="lm_head") and "embed_tokens" in names:
                 raise AddressError(f"{self.name} has no lm_head of its own: it is tied to embed_tokens.", "Use that.")
+            hint = ""
+            if address.matrix in self.head_matrices and address.head is None:
+                hint = f"{address.matrix} is a matrix of a head: name its layer and head too."
             raise AddressError(
-                f"There is no matrix {address.matrix!r} there: {where} has {', '.join(names) or 'none'}."
+                f"There is no matrix {address.matrix!r} there: {where} has {', '.join(names) or 'none'}.", hint
             )
 
     def has_problem(self, job: Job) -> bool:
@@ -450,11 +453,24 @@ class Model:
 
     @cached_property
     def incomplete(self) -> str | None:
-        """A sentence when the config promises more layers than there are, as in a single shard of a model."""
+        """A sentence when there are fewer layers than the config promises, as in a single shard of a model, or when
+        layers lack some matrix of their heads."""
         promised = text_config(self.checkpoint.config or {}).get("num_hidden_layers")
-        if not isinstance(promised, int) or not len(self.layers) < promised < MOST_LAYERS:
+        if isinstance(promised, int) and len(self.layers) < promised < MOST_LAYERS:
+            return f"config.json says {plural(promised, 'layer')}; {len(self.layers):,} are in these files."
+        lacking = {layer: self._lacks(layer) for layer in self.layers if self.has_heads(layer)}
+        lacking = {layer: missing for layer, missing in lacking.items() if missing}
+        if not lacking:
             return None
-        return f"config.json says {plural(promised, 'layer')}; {len(self.layers):,} are in these files."
+        first, missing = next(iter(lacking.items()))
+        others = f", and so with {plural(len(lacking) - 1, 'other layer')}" if len(lacking) > 1 else ""
+        return f"Layer {first} has no {' and no '.join(missing)} in these files{others}: there are no figures of it."
+
+    def _lacks(self, layer: int) -> list[str]:
+        """The attention tensors of a layer that are not there."""
+        parts = self._placement.architecture.heads
+        names = (self._placement.tensor(layer, part.tensor) for part in parts)
+        return [name for name in names if name not in self.checkpoint.tensors]
 
     def complete(self, text: str, limit: int = 20) -> list[str]:
         """Addresses that begin with `text`, in the model's order; at most `limit`."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .checkpoint import read_checkpoint
-from .errors import ChoiceError
+from .errors import ChoiceError, NetworkError
 from .local import open_local
 from .model import Model
 from .source import Source, Watch, no_watch
@@ -53,7 +53,12 @@ def _source(
     from .cache_dir import default_cache_dir
     from .hub_opening import open_hub
 
-    return open_hub(target, offline=offline, root=cache_dir or default_cache_dir(), watch=watch, access=access)
+    try:
+        return open_hub(target, offline=offline, root=cache_dir or default_cache_dir(), watch=watch, access=access)
+    except NetworkError as error:
+        if Path(target.repo_id).exists():
+            raise
+        raise NetworkError(error.message, f"{error.hint} No folder here is called {target.repo_id}.".strip()) from error
 
 
 def download(name: HubName, *, cache_dir: Path | None = None, access: "HubAccess | None" = None) -> None:

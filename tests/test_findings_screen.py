@@ -116,6 +116,18 @@ async def test_what_is_missing_is_said_and_filled_in(tmp_path: Path) -> None:
         await until(pilot, lambda: not any("layers computed" in line for line in page(pilot)))
 
 
+async def test_s_scans_and_y_copies_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STY", raising=False)
+    folder = write_checkpoint(tmp_path / "tiny", layers=3).folder
+    async with opened(folder, "0.0", prefetch=False) as pilot:
+        await press(pilot, "f")
+        await has_findings(pilot)
+        await press(pilot, "s")
+        await until(pilot, lambda: not any("layers computed" in line for line in page(pilot)))
+        await press(pilot, "y")
+        assert "Copied" in toasts(pilot)
+
+
 async def test_a_model_without_heads_has_no_figures_to_judge(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "tiny", config=False).folder
     async with opened(folder, ready=False) as pilot:

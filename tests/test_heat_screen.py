@@ -185,6 +185,15 @@ async def test_results_that_arrive_fill_in(tmp_path: Path) -> None:
         await until(pilot, lambda: "computed" not in lines(pilot)[0])
 
 
+async def test_s_scans_from_the_map(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "tiny", layers=4).folder
+    async with opened(folder, "0.0", prefetch=False) as pilot:
+        await open_map(pilot)
+        assert "not computed" in "\n".join(lines(pilot))
+        await press(pilot, "s")
+        await until(pilot, lambda: "not computed" not in "\n".join(lines(pilot)))
+
+
 async def test_a_model_without_heads_gets_a_sentence(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "plain", layers=2, config=False).folder
     async with opened(folder, ready=False) as pilot:

@@ -251,3 +251,13 @@ def test_a_packed_quantised_tensor_concerns_itself_only(tmp_path: Path) -> None:
     assert "U8" in infos["q"].problem
     assert infos["k"].problem
     assert infos["v"].problem is None
+
+
+def test_layers_that_lack_a_matrix_are_told(tmp_path: Path) -> None:
+    name = "model.layers.{}.self_attn.k_proj.weight"
+    one = open_model(write_checkpoint(tmp_path / "one", layers=3, drop=[name.format(1)]).folder)
+    assert one.incomplete == f"Layer 1 has no {name.format(1)} in these files: there are no figures of it."
+    two = open_model(write_checkpoint(tmp_path / "two", layers=3, drop=[name.format(0), name.format(2)]).folder)
+    assert two.incomplete
+    assert "and so with 1 other layer" in two.incomplete
+    assert open_model(write_checkpoint(tmp_path / "all", layers=3).folder).incomplete is None

@@ -203,7 +203,7 @@ async def test_copy_sends_the_table_that_is_shown(folder: Path) -> None:
 
 async def test_footer_offers_what_has_an_effect(folder: Path) -> None:
     async with opened(folder, "0", size=(80, 24)) as pilot:
-        for words in ("m M metric", "v table", "o O sort", "1-4 QKVO", "x log"):
+        for words in ("m M metric", "v table", "o O sort", "H heat map", "s scan"):
             assert words in shown(pilot, "#keys")
         assert "c curve" not in shown(pilot, "#keys")
         await press(pilot, "right", "right")

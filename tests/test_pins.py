@@ -127,6 +127,11 @@ def test_a_pinned_curve_is_dotted_and_follows_the_transforms() -> None:
         inks = [ink for line in chart(curves, 80, 20, log=False, letters=True) for text, ink in line if text.strip()]
         assert "pin-a" in inks
 
+    long = Spectrum("b 0.q_proj", "pin-b", np.linspace(8, 2, 576), dotted=True)
+    (own_curve, cut), (remark,) = trace([own, long], "sigma", log=False)
+    assert own_curve.x[-1] == cut.x[-1] == 64  # the head's curves keep the axis
+    assert remark == "b 0.q_proj goes on to 576"
+
     def dots(spectrum: Spectrum) -> int:
         lines = chart(trace([spectrum], "sigma", log=False)[0], 80, 20, log=False, letters=False)
         return sum((ord(c) - 0x2800).bit_count() for line in lines for text, _ in line for c in text if c >= "\u2800")

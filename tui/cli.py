@@ -11,7 +11,7 @@ from svdtui.engine.address import Address
 from svdtui.engine.choices import DEFAULT_K, Solver
 from svdtui.engine.errors import EngineError
 
-from .options import FindingsCommand, device_name, parameter_count, refuse_same_files
+from .options import FindingsCommand, check_files, device_name, parameter_count
 from .stderr import say
 
 _START = "Where to start"
@@ -245,7 +245,7 @@ def command(
         raise typer.BadParameter(f"is for the screen; {instead}", param_hint="--at")
     if head is not None and layer is None:
         raise typer.BadParameter("needs --layer", param_hint="--head")
-    refuse_same_files(
+    check_files(
         {
             "--csv": csv,
             "--spectra-csv": spectra_csv,

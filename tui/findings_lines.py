@@ -41,9 +41,7 @@ def _head(findings: Findings, width: int) -> Iterator[Line]:
     yield []
     if findings.computed < findings.layers:
         count = plural(findings.layers, "layer")
-        yield from _prose(
-            f"{findings.computed:,} of {count} computed; s in the explorer computes the rest.", width, "warn"
-        )
+        yield from _prose(f"{findings.computed:,} of {count} computed; s computes the rest.", width, "warn")
     for note in findings.notes:
         yield from _prose(printable(note), width, "warn")
     for number, finding in enumerate(findings.findings, 1):

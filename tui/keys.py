@@ -292,6 +292,14 @@ KEYS = (
     Key("heat", "heat-metric-before", "M", "M", "metric(-1)", "Previous metric", "Show the one before.", "metric"),
     Key("heat", "heat-log", "x", "x", "log", "Logarithmic or linear shades", "Logarithmic or linear shades.", "log"),
     Key("heat", "heat-open", "enter", "enter", "open", "Open this head", "Go to this head's matrix.", "open"),
+    *(
+        Key(owner, f"{owner}-scan-{key}", key, key, f"scan({whole})", "", tooltip, "" if whole else "scan")
+        for owner in ("heat", "findings")
+        for whole, key, tooltip in (
+            (False, "s", "Compute all layers that are missing."),
+            (True, "S", "Compute every whole matrix too."),
+        )
+    ),
     Key("heat", "heat-back", "escape,H", "esc", "back", "Back to the explorer", "Back to where you were.", "back"),
     Key("heat", "heat-pin", "p", "p", "pin", "Pin or unpin a spectrum", "Pin or unpin this spectrum.", "pin"),
     Key("heat", "heat-unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra."),
@@ -334,6 +342,16 @@ KEYS = (
         "Back to the explorer",
         "Back to where you were.",
         "back",
+    ),
+    Key(
+        "findings",
+        "findings-copy",
+        "y",
+        "y",
+        "copy",
+        "Copy the findings",
+        "Copy this page to the clipboard of your terminal, as Markdown.",
+        "copy",
     ),
     Key(
         "findings",
@@ -400,7 +418,8 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
     for key in keys:
         if key.footer:
             groups.setdefault(key.footer, []).append(key)
-    words = sorted(groups, key=_FOOTER_ORDER.index)
+    order = _OVERVIEW_ORDER if "metric" in groups and "table" in groups else _FOOTER_ORDER
+    words = sorted(groups, key=order.index)
     return [(_joined(groups[word]), word, tuple(groups[word])) for word in words]
 
 
@@ -421,6 +440,12 @@ _FOOTER_ORDER = [
         "commands",
     ),
 ]
+
+_OVERVIEW_ORDER = [
+    *("quit", "help", "go", "metric", "table", "sort", "heat map", "scan", "findings"),
+    *(word for word in _FOOTER_ORDER if word not in {"quit", "help", "go", "metric", "table", "sort"}),
+]
+"""Where heads or layers stand side by side, the ways on from there come first."""
 
 
 def _joined(keys: list[Key]) -> str:

@@ -9,6 +9,8 @@ from typer.core import TyperCommand
 
 from svdtui.engine.text import printable
 
+_MOST_PARAMETERS = 10**15
+
 
 def device_name(value: str) -> str:
     """A device that there can be; whether there is one shows when it is used."""
@@ -24,11 +26,13 @@ def parameter_count(text: str) -> int:
     factor = {"k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}.get(digits[-1:].lower(), 1)
     try:
         count = Decimal(digits[:-1] if factor > 1 else digits) * factor
-        is_count = 1 <= count < 10**15 and count == int(count)
+        is_count = count >= 1 and count == int(count)
     except ArithmeticError:
         is_count = False
     if not is_count:
         raise typer.BadParameter(f"{printable(text)!r} is no number of parameters: write 2000000, 2M or 500k")
+    if count >= _MOST_PARAMETERS:
+        raise typer.BadParameter(f"{printable(text)} is more than any model has: write 2000000, 2M or 500k")
     return int(count)
 
 
@@ -45,10 +49,12 @@ class FindingsCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def refuse_same_files(files: dict[str, str | None]) -> None:
-    """No two options may name the same file, and only one stdout."""
+def check_files(files: dict[str, str | None]) -> None:
+    """No option may name nothing, no two the same file, and only one stdout."""
     taken: dict[str, str] = {}
     for option, file in files.items():
+        if file == "":
+            raise typer.BadParameter("is empty: name a file, or - for stdout", param_hint=option)
         if file is not None:
             first = taken.setdefault(os.path.realpath(file), option)
             if first != option:

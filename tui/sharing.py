@@ -9,7 +9,7 @@ from typing import Any
 from textual.screen import Screen
 
 from svdtui.engine.csv_export import export, export_grid, grid_csv
-from svdtui.engine.errors import EngineError
+from svdtui.engine.errors import EngineError, ExportError
 from svdtui.engine.grid import Grid
 from svdtui.engine.model import Model
 from svdtui.engine.text import plural, printable
@@ -50,8 +50,10 @@ async def write(screen: Screen[Any], writing: Callable[[], Sequence[Path]], titl
     try:
         paths = await asyncio.to_thread(writing)
     except (EngineError, OSError) as error:
-        failed = f"Not {title.lower()}"
-        screen.notify(printable(str(error)), title=failed, severity="error", timeout=10, markup=False)
+        failed, told = f"Not {title.lower()}", str(error)
+        if isinstance(error, ExportError):
+            told = f"{error.message} Files go into the folder in which svdtui was started."
+        screen.notify(printable(told), title=failed, severity="error", timeout=10, markup=False)
         return
     screen.app.clear_notifications()
     message = "\n".join(filter(None, (*(printable(str(path)) for path in paths), remark)))
@@ -60,15 +62,15 @@ async def write(screen: Screen[Any], writing: Callable[[], Sequence[Path]], titl
 
 def copy_table(screen: Screen[Any], text: str, rows: int) -> None:
     """Send a table to the terminal's clipboard."""
-    _copy(screen, text, plural(rows, "row") if rows else "")
+    copy_text(screen, text, plural(rows, "row") if rows else "")
 
 
 def copy_heat_map(screen: Screen[Any], grid: Grid) -> None:
     """Send a heat map to the terminal's clipboard, as text with tabs."""
-    _copy(screen, grid_csv(grid, "\t"), plural(len(grid.layers), "layer") if grid.computed.any() else "")
+    copy_text(screen, grid_csv(grid, "\t"), plural(len(grid.layers), "layer") if grid.computed.any() else "")
 
 
-def _copy(screen: Screen[Any], text: str, what: str) -> None:
+def copy_text(screen: Screen[Any], text: str, what: str) -> None:
     """Send text to the terminal's clipboard, and say what to do when it does not arrive; no `what`, nothing to send."""
     if not what:
         screen.notify("There is nothing to copy yet.", severity="warning", markup=False)
@@ -79,7 +81,7 @@ def _copy(screen: Screen[Any], text: str, what: str) -> None:
         return
     size = len(text.encode()) * 4 // 3
     if size > CLIPBOARD_LIMIT:
-        message = f"{what} are too much for a terminal's clipboard: press e for a file."
+        message = f"{what}: too much for a terminal's clipboard. Press e for a file."
         screen.notify(message, severity="warning", timeout=8, markup=False)
         return
     screen.app.copy_to_clipboard(text)

@@ -15,6 +15,7 @@ from ..overview_keys import ELSEWHERE, listing_stepped, metric_stepped, rescaled
 from ..steps import head_beside, layer_beside
 from ..widgets.stage import Look
 from .panes import Panes
+from .scans import Scans
 
 if TYPE_CHECKING:
     from svdtui.engine.overview import Overview
@@ -24,15 +25,13 @@ if TYPE_CHECKING:
     from .heat import HeatLook
 
 
-class Explorer(Panes):
+class Explorer(Panes, Scans):
     """The panes, and what a user does with them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("explorer")]
 
     def __init__(self, model: Model, at: Address, k: int) -> None:
         super().__init__(model, at, k)
-        self._asked_to_scan: str | None = None
-        """Which scan waits for its key to be pressed once more."""
         self._asks_what_to_pin = False
         self._heat_look: HeatLook | None = None
 
@@ -134,21 +133,10 @@ class Explorer(Panes):
         self._status.flash("")
         self.show_scene()
 
-    def action_scan(self, whole: bool) -> None:
-        """Compute all that is missing; over a network, when the key has been pressed twice."""
-        if self.session is None:
-            return
-        from ..scanning import begin_scan
-
-        key = "S" if whole else "s"
-        answer = begin_scan(self.session, whole=whole, confirmed=self._asked_to_scan == key)
-        self._status.flash(answer.sentence, until=self._forget_scan if answer.asks else None)
-        self._asked_to_scan = key if answer.asks else None
+    def scan_begun(self) -> None:
+        """The tree marks what waits now."""
         self._tree.repaint()
         self.show_scene()
-
-    def _forget_scan(self) -> None:
-        self._asked_to_scan = None
 
     def action_stop(self) -> None:
         """Stop what is being read or computed, and forget what waits; first of all, stop asking."""
@@ -190,7 +178,7 @@ class Explorer(Panes):
             return
         self._asks_what_to_pin = True
         names = "  ".join(f"{i} {name.upper()}" for i, name in enumerate(self.model.head_matrices, 1))
-        self._status.ask(f"Pin or unpin which?  {names}  · esc none of them")
+        self._status.ask(f"Pin or unpin which?  {names}  esc none")
 
     def _pin(self, address: Address) -> None:
         self._asks_what_to_pin = False

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.worker import Worker
 
 from svdtui.engine.csv_export import candidates_csv, file_name, free_paths, write_text
@@ -21,17 +20,18 @@ from svdtui.engine.text import plural, printable
 from ..activity import activity, readiness
 from ..findings_lines import findings_lines
 from ..keys import KEYS, bindings
-from ..sharing import write
+from ..sharing import copy_text, write
 from ..widgets.card import Card, card_lines
 from ..widgets.lines import HeaderLine, KeyBar, StatusLine
 from ..widgets.page import Page
 from ..widgets.painted import Line
+from .scans import Scans
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at whether more layers have been computed."""
 
 
-class FindingsScreen(Screen[None]):
+class FindingsScreen(Scans):
     """Works the findings out when it opens, and again when more layers are there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("findings")]
@@ -39,7 +39,7 @@ class FindingsScreen(Screen[None]):
 
     def __init__(self, session: Session, k: int) -> None:
         super().__init__(classes="-findings")
-        self._session = session
+        self.session: Session = session
         self._k = k
         self._findings: Findings | None = None
         self._starts: list[int] = []
@@ -58,25 +58,25 @@ class FindingsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Begin."""
-        self._header.set_device(self._session.device)
+        self._header.set_device(self.session.device)
         self._page.show(self._waiting)
         self._page.focus()
         self._look()
         self.set_interval(LOOK_AGAIN, self._look)
 
     def _waiting(self, width: int) -> list[Line]:
-        layers = plural(len(self._session.model.layers), "layer")
+        layers = plural(len(self.session.model.layers), "layer")
         card = Card("◐ Findings", "busy", [f"Testing the article's statements on {layers} …"])
         return [*card_lines(card, width, max(4, self._page.size.height))]
 
     def _look(self) -> None:
         """Work them out, unless nothing has changed or that is being done."""
-        self._status.show(activity(self._session), readiness(self._session))
-        if self._session.cached != self._computed and (self._work is None or self._work.is_finished):
+        self._status.show(activity(self.session), readiness(self.session))
+        if self.session.cached != self._computed and (self._work is None or self._work.is_finished):
             self._work = self.run_worker(self._find(), exclusive=True)
 
     async def _find(self) -> None:
-        session = self._session
+        session = self.session
         computed = session.cached
         await session.figures_read()
         evidence = await asyncio.to_thread(gather, session.model, session.tables, k=self._k)
@@ -118,6 +118,13 @@ class FindingsScreen(Screen[None]):
     def action_back(self) -> None:
         """Back to where the user was."""
         self.dismiss()
+
+    def action_copy(self) -> None:
+        """Put the page on the terminal's clipboard, as Markdown."""
+        if self._findings is None:
+            self._status.flash("There are no findings to copy yet.")
+        else:
+            copy_text(self, findings_markdown(self._findings), "The page")
 
     def action_export(self) -> None:
         """Write the page as Markdown, and the candidates as CSV."""

@@ -8,7 +8,6 @@ from typing import ClassVar
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.timer import Timer
 
 from svdtui.engine.address import Address
@@ -36,6 +35,7 @@ from ..widgets.lines import HeaderLine, KeyBar, StatusLine
 from ..widgets.painted import Line
 from ..widgets.stage import Look
 from .panes import Panes
+from .scans import Scans
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class HeatLook:
     log: Mapping[str, bool] = field(default_factory=dict)
 
 
-class Heat(Screen[Address | None]):
+class Heat(Scans):
     """Gives back the address of a matrix to go to, or None. `look` and `heat_look` hold what was chosen meanwhile."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("heat")]
@@ -55,7 +55,7 @@ class Heat(Screen[Address | None]):
         super().__init__(classes="-heat")
         self.look = look
         self.heat_look = heat_look
-        self._session = session
+        self.session: Session = session
         self._model = session.model
         self._k = k
         self._pins = pins
@@ -92,16 +92,16 @@ class Heat(Screen[Address | None]):
 
     def on_mount(self) -> None:
         """Say what computes, and show all that is on disk as soon as it has been read."""
-        self._header.set_device(self._session.device)
+        self._header.set_device(self.session.device)
         self._show_status()
-        self.run_worker(self._session.figures_read())
+        self.run_worker(self.session.figures_read())
 
     # showing -------------------------------------------------------------------------------------
 
     def _charted(self) -> Chart:
         """The chart of what is known."""
         metric = next(metric for metric in METRICS if metric.name == self.look.metric)
-        values = grid(self._model, self.matrix, metric.name, self._session.tables)
+        values = grid(self._model, self.matrix, metric.name, self.session.tables)
         heads = "KV head" if values.values.shape[1] < self._model.heads else "head"
         label = metric.label(self._k)
         return Chart(
@@ -120,7 +120,7 @@ class Heat(Screen[Address | None]):
         self._show_status()
 
     def _show_status(self) -> None:
-        self._status.show(activity(self._session), readiness(self._session))
+        self._status.show(activity(self.session), readiness(self.session))
 
     def _show_later(self) -> None:
         """Show what is new soon; news that comes meanwhile is shown with it."""
@@ -144,7 +144,7 @@ class Heat(Screen[Address | None]):
         """The figure of a cell and its place among all, or why there is none."""
         grid = self._chart.grid
         if not grid.computed[layer]:
-            state = self._session.state(Job(self._model.layers[layer], HEADS))
+            state = self.session.state(Job(self._model.layers[layer], HEADS))
             if state is State.CACHED:
                 return [("being read", "dim")]
             mark = MARKS[state]
@@ -163,7 +163,7 @@ class Heat(Screen[Address | None]):
             return "this layer has no such matrix"
         if info.problem:
             return printable(info.problem)
-        if self._session.is_flawed(info):
+        if self.session.is_flawed(info):
             return "NaN or infinite weights"
         return "undefined: the smallest value is 0" if self.look.metric == "first_last_ratio" else "a zero matrix"
 
@@ -239,6 +239,10 @@ class Heat(Screen[Address | None]):
         """A double click does what enter does."""
         self.action_open()
 
+    def scan_begun(self) -> None:
+        """The cells say what waits now."""
+        self._show()
+
     def action_back(self) -> None:
         """Back to the explorer."""
         self.dismiss(None)
@@ -246,7 +250,7 @@ class Heat(Screen[Address | None]):
     def action_pin(self) -> None:
         """Pin the spectrum under the cursor, or unpin it."""
         address = address_of(self._model, self.matrix, *self._map.cursor)
-        self._status.flash(self._pins.toggle(address, self._session, self._k))
+        self._status.flash(self._pins.toggle(address, self.session, self._k))
 
     def action_unpin(self) -> None:
         """Unpin all spectra."""
@@ -257,7 +261,7 @@ class Heat(Screen[Address | None]):
         self.run_worker(self._export(), group="export", exclusive=False)
 
     async def _export(self) -> None:
-        await self._session.figures_read()
+        await self.session.figures_read()
         self._show()
         await export_heat_map(self, self._model, self._chart.grid, self._k)
 

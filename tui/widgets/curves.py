@@ -61,7 +61,12 @@ def is_logarithmic(transform: Transform, log: bool) -> bool:
 
 
 def trace(spectra: Iterable[Spectrum], transform: Transform, log: bool) -> tuple[list[Curve], list[str]]:
-    """The curves of spectra, against the index from 1, and what had to be left out, in words."""
+    """The curves of spectra, against the index from 1, and what had to be left out, in words.
+
+    A pinned spectrum is drawn as far as the longest of the others goes.
+    """
+    spectra = tuple(spectra)
+    most = max((len(spectrum.sigma) for spectrum in spectra if not spectrum.dotted), default=None)
     curves, remarks = [], []
     for spectrum in spectra:
         sigma = spectrum.sigma[np.isfinite(spectrum.sigma)]
@@ -69,6 +74,9 @@ def trace(spectra: Iterable[Spectrum], transform: Transform, log: bool) -> tuple
         if y is None:
             remarks.append(f"{spectrum.label} is all zeros")
             continue
+        if spectrum.dotted and most is not None and len(y) > most:
+            remarks.append(f"{spectrum.label} goes on to {len(y):,}")
+            y = y[:most]
         x = np.arange(1, len(y) + 1, dtype=np.float64)
         x, y = x[np.isfinite(y)], y[np.isfinite(y)]  # values that are not descending may have endless energy
         if is_logarithmic(transform, log):
