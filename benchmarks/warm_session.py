@@ -8,7 +8,7 @@ from typing import Self
 
 import psutil
 
-from svdtui.engine import Address, DeviceKnown, Event, Model, Noticed, Session, State, StateChanged
+from svdtui.engine import Address, DeviceKnown, Event, Model, Noticed, ScanEnded, Session, State, StateChanged
 
 
 class WarmSession:
@@ -45,6 +45,17 @@ class WarmSession:
         self._session.again(address)
         await self._wait_for(address)
         return time.perf_counter() - begin
+
+    async def scan(self) -> float:
+        """Seconds until all layers that are missing have been scanned."""
+        begin = time.perf_counter()
+        self._session.scan()
+        while True:
+            match await self._next():
+                case ScanEnded():
+                    return time.perf_counter() - begin
+                case StateChanged(job, State.FAILED):
+                    raise RuntimeError(f"{job} failed: {self._session.failure(job)}")
 
     def worker_seconds(self) -> float:
         """CPU time that the worker has taken."""

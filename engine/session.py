@@ -308,10 +308,15 @@ class Session:
             self._spawn(self._relay)
         elif not wishes.scan:
             self._relay.kill()  # its memory is needed no more
-        for hand, for_scan in ((self._worker, not self._uses_relay), (self._relay, True)):
-            while hand.is_free and (job := wishes.next(of_scan=for_scan, of_user=hand is self._worker)):
+        for hand in self._hands:
+            while hand.is_free and (job := self._next(hand)):
                 self._give(hand, job)
         self._maybe_cancel()
+
+    def _next(self, hand: Hand) -> Job | None:
+        """The next job for somebody who is free."""
+        is_worker = hand is self._worker
+        return self._wishes.next(of_scan=not (is_worker and self._uses_relay), of_user=is_worker)
 
     def _give(self, hand: Hand, job: Job) -> None:
         if hand is self._worker:
@@ -451,6 +456,8 @@ class Session:
 
     def _done(self, hand: Hand, job: Job, event: dict[str, Any]) -> None:
         hand.stopped(job)
+        if self._wishes.scan and hand.is_free and (following := self._next(hand)):
+            self._give(hand, following)  # it need not wait until this result has been read back
         if self.progress and self.progress.job == job:
             self.progress = None
         self._deaths.pop(job, None)

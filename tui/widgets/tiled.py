@@ -31,18 +31,17 @@ class Tile(Widget):
 
     def render_line(self, y: int) -> Strip:
         """The part of the line that lies here."""
-        self._shown[y] = strip = self._part(y)
+        self._shown[y] = strip = self._part(self._whole.parts(y))
         return strip
 
-    def bring_up_to_date(self, y: int) -> None:
-        """Send the line as far as it has changed here."""
-        before, after = self._shown.get(y), self._part(y)
+    def bring_up_to_date(self, y: int, parts: Sequence[Strip]) -> None:
+        """Send the line, of which these are the parts, as far as it has changed here."""
+        before, after = self._shown.get(y), self._part(parts)
         cells = self.size.width if before is None else changed_cells(before, after)
         if cells:
             self.refresh(Region(0, y, cells, 1))
 
-    def _part(self, y: int) -> Strip:
-        parts = self._whole.parts(y)
+    def _part(self, parts: Sequence[Strip]) -> Strip:
         return parts[self._number] if self._number < len(parts) else Strip.blank(self.size.width)
 
 
@@ -72,8 +71,9 @@ class Tiled(Painted):
     def send(self, changed: Mapping[int, int]) -> None:
         """Send what has changed in each tile."""
         for y in changed:
+            parts = self.parts(y)
             for tile in self._tiles:
-                tile.bring_up_to_date(y)
+                tile.bring_up_to_date(y, parts)
 
     def send_all(self) -> None:
         """Send every tile."""
