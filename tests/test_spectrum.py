@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from svdtui.engine import Job, MatrixResult, open_model
+from svdtui.engine import DeviceError, Job, MatrixResult, open_model
 from svdtui.engine.accelerator import Accelerator
 from svdtui.engine.choices import SOLVERS, Solver
 from svdtui.engine.cpu import Cpu
@@ -248,3 +248,11 @@ class TestCheckpoints:
         made = write_checkpoint(tmp_path / "m", layers=1, overrides={"lm_head.weight": weight})
         found = self.solve(made.folder, Job(None, "lm_head"), "gram64", "cpu")["lm_head"]
         assert found.solvers == ("svd64",)
+
+
+def test_what_a_device_raises_becomes_what_the_worker_knows() -> None:
+    accelerator = Accelerator("gram64", "cpu")
+    with pytest.raises(MemoryError), accelerator.errors():
+        raise torch.OutOfMemoryError("no room")
+    with pytest.raises(DeviceError, match=r"cpu failed: CUDA error\. Try --device cpu\."), accelerator.errors():
+        raise RuntimeError("CUDA error")
