@@ -66,6 +66,11 @@ class Backlog:
         self._work_done = 0.0
 
     @property
+    def left(self) -> tuple[Job, ...]:
+        """The jobs that are neither done nor failed."""
+        return (*self.waiting, *(self._open - self.waiting.keys()))
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is left."""
         return not self._open

@@ -142,8 +142,12 @@ class Session:
         return tuple(job for job in jobs_of_scan(self.model, whole=whole) if not self._shelf.has(job))
 
     def scan(self, *, whole: bool = False) -> int:
-        """Compute all that is missing, while the user goes on; how many jobs that is. What failed is tried again."""
-        jobs = self.to_scan(whole=whole)
+        """Compute all that is missing, while the user goes on; how many jobs that is. What failed is tried again.
+
+        What a scan that is under way has left is part of it.
+        """
+        left = self._wishes.scan.left if self._wishes.scan else ()
+        jobs = tuple(dict.fromkeys((*self.to_scan(whole=whole), *left)))
         scan = self._wishes.scan = Backlog(self.model, jobs) if jobs else None
         self._wishes.ask_for(jobs)
         self._relay.starts_failed = 0

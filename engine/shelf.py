@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from .choices import DEFAULT_K
 from .model import Job
@@ -137,8 +137,3 @@ class Shelf:
     def _learn(self, result: JobResult) -> None:
         self._tables[result.job] = result.tables(self._k)
         self._flaws[result.job] = result.flawed
-
-
-def missing(jobs: Iterable[Job], shelf: Shelf) -> list[Job]:
-    """The jobs that have no result."""
-    return [job for job in jobs if not shelf.has(job)]

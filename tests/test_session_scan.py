@@ -91,6 +91,17 @@ async def test_whole_matrices_are_computed_when_asked_for(start: Start) -> None:
     assert session.state(Job(None, "lm_head")) is State.CACHED
 
 
+async def test_a_smaller_scan_does_not_end_a_larger_one(start: Start, events: list[Event]) -> None:
+    session = await start()
+    everything = session.scan(whole=True)
+    await until(lambda: session.cached >= 1)
+    session.scan()
+    await until(lambda: session.scan_progress is None)
+    assert session.state(Job(LAYERS - 1, "down_proj")) is State.CACHED
+    assert session.to_scan(whole=True) == ()
+    assert len(set(begun(events))) == everything
+
+
 async def test_what_is_selected_jumps_the_queue(start: Start, events: list[Event]) -> None:
     session = await start()
     session.scan()

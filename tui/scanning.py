@@ -24,7 +24,6 @@ def begin_scan(session: Session, *, whole: bool, confirmed: bool) -> Answer:
     """Begin a scan; where weights come over a network, say how many bytes first."""
     jobs = session.to_scan(whole=whole)
     if not jobs:
-        session.scan(whole=whole)  # ends one that is under way: nothing is left of it
         return Answer("Everything is computed already." if whole else "All layers are computed already.")
     key = "S" if whole else "s"
     if session.model.is_remote and not confirmed:
@@ -35,8 +34,9 @@ def begin_scan(session: Session, *, whole: bool, confirmed: bool) -> Answer:
         if not exact:
             return Answer(f"How much will be read from the Hub is not known yet: {key} once more begins.", asks=True)
     count = session.scan(whole=whole)
-    what = plural(count, "part") if whole else plural(count, "layer")
-    return Answer(f"Computing {what}; esc stops, and what is done is kept.")
+    progress = session.scan_progress
+    is_layers = progress is not None and progress.heads_only  # not where a larger scan goes on
+    return Answer(f"Computing {plural(count, 'layer' if is_layers else 'part')}; esc stops, and what is done is kept.")
 
 
 def scan_words(progress: BacklogProgress) -> str:
