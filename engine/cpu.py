@@ -63,18 +63,24 @@ class Cpu:
                 done(1)
             return solved
 
+        is_read = threading.Event()
         with self._blas.limit(limits=1, user_api="blas"):
+            if self._threads > 1:  # a fast network takes a core: one thread leaves it to the reading
+                self._pool.submit(is_read.wait)
             try:
                 ordered = sorted(tensors, key=lambda tensor: (tensor.side == "columns", tensor.ref.nbytes))
                 memory = reader.reserve([tensor.ref.nbytes for tensor in ordered])
                 for tensor, first, slices in reader.read_slices(ordered, memory):
                     for number, each in enumerate(slices, first):
                         futures[tensor.matrix][number] = self._pool.submit(solve, each)
+                is_read.set()
                 solved = {
                     tensor.matrix: [futures[tensor.matrix][number].result() for number in range(tensor.count)]
                     for tensor in tensors
                 }
-            finally:  # the threads must be done with the buffer and the BLAS limit
+            finally:
+                is_read.set()
+                # The threads must be done with the buffer and the BLAS limit.
                 for future in (future for row in futures.values() for future in row.values()):
                     if not future.cancel():
                         future.exception()

@@ -1,6 +1,10 @@
 """Singular values against the fp64 SVD, on spectra that were planted: the default solver is never worse than fp32."""
 
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 from svdtui.engine import DeviceError, Job, MatrixResult, open_model
 from svdtui.engine.accelerator import Accelerator
 from svdtui.engine.choices import SOLVERS, Solver
-from svdtui.engine.cpu import Cpu
+from svdtui.engine.cpu import Cpu, Solved
 from svdtui.engine.memory import TensorReader
 from svdtui.engine.model import HEADS
 from svdtui.engine.spectrum import NonFiniteError, singular_values
@@ -256,3 +260,39 @@ def test_what_a_device_raises_becomes_what_the_worker_knows() -> None:
         raise torch.OutOfMemoryError("no room")
     with pytest.raises(DeviceError, match=r"cpu failed: CUDA error\. Try --device cpu\."), accelerator.errors():
         raise RuntimeError("CUDA error")
+
+
+def test_while_slices_are_read_a_thread_is_left_to_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On two cores a fast network and two solving threads would be three, and the reading would come last."""
+    made = write_checkpoint(tmp_path / "m", heads=8, kv_heads=8, layers=1)
+    active, is_read = 0, False
+    most = {False: 0, True: 0}
+    lock = threading.Lock()
+    solve_slice = Cpu._solve_slice
+
+    def counted(self: Cpu, weights: NDArray[Any]) -> Solved:
+        nonlocal active
+        with lock:
+            active += 1
+            most[is_read] = max(most[is_read], active)
+        time.sleep(0.01)
+        with lock:
+            active -= 1
+        return solve_slice(self, weights)
+
+    class SlowReader(TensorReader):
+        def read_slices(self, *args: Any) -> Iterator[Any]:
+            nonlocal is_read
+            for each in super().read_slices(*args):
+                time.sleep(0.05)
+                yield each
+            is_read = True
+
+    monkeypatch.setattr(Cpu, "_solve_slice", counted)
+    model = open_model(made.folder)
+    cpu = Cpu("gram64", threads=3)
+    try:
+        cpu.solve_heads(model.job_tensors(Job(0, HEADS)), SlowReader(model.checkpoint.source), lambda count: None)
+    finally:
+        cpu.close()
+    assert most == {False: 2, True: 3}
