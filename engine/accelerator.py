@@ -3,12 +3,14 @@
 One thing is simpler here: a whole matrix beyond the condition limit goes to an fp64 SVD at once, in device memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from .arriving import OnSolved, SolvedSlices
 from .checkpoint import TensorRef
 from .choices import Solver
 from .errors import DeviceError
@@ -24,8 +26,6 @@ TORCH_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float
 
 _BATCH_BYTES = 512 * 2**20
 """fp64 bytes on the device at once."""
-
-Done = Callable[[int], None]
 
 
 class Accelerator:
@@ -53,8 +53,14 @@ class Accelerator:
         except RuntimeError as error:
             raise DeviceError(f"{self._device} failed: {error}.", "Try --device cpu.") from error
 
-    def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
-        """The spectra of every slice of `tensors`, which `done` counts batch by batch."""
+    def solve_heads(
+        self,
+        tensors: Sequence[SlicedTensor],
+        reader: TensorReader,
+        on_solved: OnSolved,
+        urgent: Mapping[str, int],  # noqa: ARG002 - tensors go to the device whole
+    ) -> dict[str, MatrixResult]:
+        """The spectra of every slice of `tensors`, which `on_solved` is told of batch by batch."""
         pieces = reader.reserve([tensor.ref.nbytes for tensor in tensors])
         solved = {}
         for number, read in reader.read_all([tensor.ref for tensor in tensors], pieces):
@@ -66,18 +72,19 @@ class Accelerator:
                 slices = weights.view(tensor.rows, tensor.count, tensor.cols).transpose(0, 1)
             # slices: (count, rows, cols)
             batch = max(1, _BATCH_BYTES // (8 * tensor.rows * tensor.cols))
-            results = []
+            results: list[MatrixResult] = []
             for part in slices.split(batch):
-                results.append(self._solve_batch(part))
-                done(len(part))
+                sigma, solvers, nonfinite = self._solve_batch(part)
+                results.append(MatrixResult(sigma.numpy(), tuple(solvers), tuple(nonfinite)))
+                on_solved(SolvedSlices(tensor.matrix, batch * (len(results) - 1), results[-1]))
             solved[tensor.matrix] = MatrixResult(
-                sigma=torch.cat([sigma for sigma, _, _ in results]).numpy(),
-                solvers=tuple(name for _, names, _ in results for name in names),
-                nonfinite=tuple(count for _, _, counts in results for count in counts),
+                sigma=np.concatenate([result.sigma for result in results]),
+                solvers=tuple(solver for result in results for solver in result.solvers),
+                nonfinite=tuple(count for result in results for count in result.nonfinite),
             )
         return {tensor.matrix: solved[tensor.matrix] for tensor in tensors}
 
-    def solve_whole(self, tensor: SlicedTensor, reader: TensorReader, done: Done) -> MatrixResult:
+    def solve_whole(self, tensor: SlicedTensor, reader: TensorReader) -> MatrixResult:
         """The spectrum of a whole tensor."""
         nonfinite, exponent = 0, 0
         gram: torch.Tensor | None = None
@@ -93,7 +100,6 @@ class Accelerator:
             sigma, used = torch.full((min(tensor.rows, tensor.cols),), torch.nan, dtype=torch.float64), ""
         else:
             sigma, used = self._solve_finite_whole(tensor, reader, gram, exponent)
-        done(1)
         return MatrixResult(sigma[None].numpy(), (used,), (nonfinite,))
 
     def _solve_finite_whole(

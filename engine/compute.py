@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .address import Address
+from .arriving import OnSolved, SolvedSlices
 from .choices import Solver
 from .cpu import Cpu
 from .device import choose_device
@@ -50,11 +52,17 @@ class Computer:
         self._reader = TensorReader(self._source)
         self._backend = Cpu(solver, threads) if self.device.is_cpu else _accelerator(solver, self.device.torch_name)
 
-    def compute(self, job: Job, on_step: OnStep = lambda step: None) -> JobResult:
-        """Read the job's tensors and solve all their slices.
+    def compute(
+        self,
+        job: Job,
+        on_step: OnStep = lambda step: None,
+        on_solved: OnSolved = lambda slices: None,
+        head: int | None = None,
+    ) -> JobResult:
+        """Read the job's tensors and solve all their slices; over a network those of `head` first, where it can be.
 
-        `on_step` is called from several threads, at least every 0.05 s while a network is waited for; what it raises
-        ends the job.
+        `on_step` and `on_solved` are called from several threads, the first at least every 0.05 s while a network is
+        waited for. What they raise ends the job.
 
         Raises:
             AddressError: the model has no such job.
@@ -80,9 +88,14 @@ class Computer:
 
         self._source.watch = watch
         self._reader.advance = lambda count: report(count, 0)
+
+        def solved(slices: SolvedSlices) -> None:
+            on_solved(slices)
+            report(len(slices), 1)
+
         try:
             with self._backend.errors():
-                matrices = self._solve(job, tensors, lambda count: report(count, 1))
+                matrices = self._solve(job, tensors, solved, head)
         except np.linalg.LinAlgError as error:
             raise TensorError(
                 f"The spectra of {job_name(job)} could not be solved: {error}.", "Try another --solver."
@@ -95,14 +108,17 @@ class Computer:
         return JobResult(job, matrices)
 
     def _solve(
-        self, job: Job, tensors: Sequence[SlicedTensor], solved: Callable[[int], None]
+        self, job: Job, tensors: Sequence[SlicedTensor], solved: OnSolved, head: int | None
     ) -> dict[str, MatrixResult]:
         if job.kind == HEADS:
-            return self._backend.solve_heads(tensors, self._reader, solved)
+            infos = () if head is None else self.model.matrices(Address(job.layer, head))
+            urgent = {info.matrix: info.index for info in infos}
+            return self._backend.solve_heads(tensors, self._reader, solved, urgent)
         matrices = {}
         for tensor in tensors:
             with self._reader.at_hand(tensor.ref):
-                matrices[tensor.matrix] = self._backend.solve_whole(tensor, self._reader, solved)
+                matrices[tensor.matrix] = self._backend.solve_whole(tensor, self._reader)
+            solved(SolvedSlices(tensor.matrix, 0, matrices[tensor.matrix]))
         return matrices
 
     def read_headers(self, job: Job, on_step: OnStep = lambda step: None) -> Iterator[tuple[str, bytes]]:

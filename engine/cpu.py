@@ -8,7 +8,7 @@ not needed here.
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from .arriving import OnSolved, SolvedSlices
 from .choices import Solver
 from .memory import TensorReader, count_nonfinite, decode
 from .model import SlicedTensor
@@ -26,7 +27,6 @@ from .whole import WholeMatrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Done = Callable[[int], None]
 Solved = tuple[Spectrum | None, int]
 """A spectrum, or None with the number of NaN and infinite weights."""
 
@@ -49,18 +49,22 @@ class Cpu:
         """Nothing to translate: see `Accelerator.errors`."""
         return nullcontext()
 
-    def solve_heads(self, tensors: Sequence[SlicedTensor], reader: TensorReader, done: Done) -> dict[str, MatrixResult]:
-        """The spectra of every slice of `tensors`, which `done` counts one by one, from any thread.
+    def solve_heads(
+        self, tensors: Sequence[SlicedTensor], reader: TensorReader, on_solved: OnSolved, urgent: Mapping[str, int]
+    ) -> dict[str, MatrixResult]:
+        """The spectra of every slice of `tensors`, which `on_solved` is told of one by one, from any thread.
 
-        Slices are solved while others are read: small tensors first, and those last whose slices need all of them.
+        Slices are solved while others are read: those in `urgent` first (matrix → number of the slice), then small
+        tensors, and those last whose slices need all of them.
         """
         futures: dict[str, dict[int, Future[Solved]]] = {tensor.matrix: {} for tensor in tensors}
         lock = threading.Lock()
 
-        def solve(weights: "NDArray[Any]") -> Solved:
+        def solve(tensor: SlicedTensor, number: int, weights: "NDArray[Any]") -> Solved:
             solved = self._solve_slice(weights)
+            found = SolvedSlices(tensor.matrix, number, matrix_result([solved], min(tensor.rows, tensor.cols)))
             with lock:
-                done(1)
+                on_solved(found)
             return solved
 
         is_read = threading.Event()
@@ -70,9 +74,9 @@ class Cpu:
             try:
                 ordered = sorted(tensors, key=lambda tensor: (tensor.side == "columns", tensor.ref.nbytes))
                 memory = reader.reserve([tensor.ref.nbytes for tensor in ordered])
-                for tensor, first, slices in reader.read_slices(ordered, memory):
+                for tensor, first, slices in reader.read_slices(ordered, memory, urgent):
                     for number, each in enumerate(slices, first):
-                        futures[tensor.matrix][number] = self._pool.submit(solve, each)
+                        futures[tensor.matrix][number] = self._pool.submit(solve, tensor, number, each)
                 is_read.set()
                 solved = {
                     tensor.matrix: [futures[tensor.matrix][number].result() for number in range(tensor.count)]
@@ -100,14 +104,13 @@ class Cpu:
         except NonFiniteError:
             return None, count_nonfinite(weights)
 
-    def solve_whole(self, tensor: SlicedTensor, reader: TensorReader, done: Done) -> MatrixResult:
+    def solve_whole(self, tensor: SlicedTensor, reader: TensorReader) -> MatrixResult:
         """The spectrum of a whole tensor."""
         whole = WholeMatrix(tensor.ref, reader, self._pool, self._threads, self._blas)
         try:
             solved: Solved = (whole.solve(self._solver), 0)
         except NonFiniteError:
             solved = (None, whole.count_nonfinite())
-        done(1)
         return matrix_result([solved], min(tensor.rows, tensor.cols))
 
 

@@ -55,6 +55,15 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True)
+class SlicesSolved:
+    """Some slices of a running job can be seen (see `Session.seen`)."""
+
+    job: Job
+    slices: frozenset[tuple[str, int]]
+    """Their matrices and numbers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Noticed:
     """A sentence for the user: the worker died, the cache cannot be written, …"""
 
@@ -94,4 +103,6 @@ class ScanEnded:
     message: str
 
 
-Event = StateChanged | Progressed | Noticed | DeviceKnown | HeaderRead | FiguresRead | ScanMoved | ScanEnded
+Event = (
+    StateChanged | Progressed | SlicesSolved | Noticed | DeviceKnown | HeaderRead | FiguresRead | ScanMoved | ScanEnded
+)

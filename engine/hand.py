@@ -46,11 +46,11 @@ class Hand:
         """Whether it takes another job."""
         return self.is_ready and self.stopping is None and len(self.running) < self.capacity
 
-    def give(self, job: Job, most_remote: int | None) -> None:
-        """Have it compute a job, unless more than so many bytes come over a network."""
+    def give(self, job: Job, most_remote: int | None, head: int | None = None) -> None:
+        """Have it compute a job, unless more than so many bytes come over a network; of its slices `head`'s first."""
         assert self.process
         self.running[job] = time.monotonic()
-        self.process.send({"job": str(job), "most_remote": most_remote})
+        self.process.send({"job": str(job), "most_remote": most_remote, "head": head})
 
     def drop(self, job: Job, grace: float, deaf: Callable[[], None]) -> None:
         """Ask it to stop a job; where it does not listen within `grace` seconds, `deaf` is called."""

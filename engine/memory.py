@@ -82,23 +82,26 @@ class TensorReader:
             yield number, into[number].view(RAW_DTYPES[ref.dtype]).reshape(ref.shape)
 
     def read_slices(
-        self, tensors: Sequence[SlicedTensor], into: "Sequence[NDArray[np.uint8]]"
+        self, tensors: Sequence[SlicedTensor], into: "Sequence[NDArray[np.uint8]]", urgent: Mapping[str, int]
     ) -> "Iterator[tuple[SlicedTensor, int, list[NDArray[Any]]]]":
         """Slices of tensors, (rows, cols), raw, with the number of the first, as soon as they are there.
 
-        From a disk a tensor comes whole; over a network a slice of rows need not wait for the rest of its tensor.
+        From a disk a tensor comes whole; over a network a slice of rows need not wait for the rest of its tensor, and
+        the slices of the matrices in `urgent` come first.
         """
-        stretches: list[tuple[SlicedTensor, int, int]] = []
-        pieces = []
+        found: list[tuple[Piece, SlicedTensor, int, int]] = []
         for tensor, memory in zip(tensors, into, strict=True):
             alone = tensor.side == "rows" and not self._source.is_here(tensor.ref.file)
             step = len(memory) // tensor.count if alone else len(memory)
             for number, start in enumerate(range(0, len(memory), step)):
-                stretches.append((tensor, number, 1 if alone else tensor.count))
-                pieces.append(Piece(tensor.ref.file, tensor.ref.start + start, memory[start : start + step].data))
-        for place in self._source.read_pieces(pieces, self.advance):
-            tensor, number, count = stretches[place]
-            raw = np.frombuffer(pieces[place].buffer, RAW_DTYPES[tensor.ref.dtype])
+                is_urgent = alone and urgent.get(tensor.matrix) == number
+                buffer = memory[start : start + step].data
+                piece = Piece(tensor.ref.file, tensor.ref.start + start, buffer, is_urgent=is_urgent)
+                found.append((piece, tensor, number, 1 if alone else tensor.count))
+        found.sort(key=lambda each: not each[0].is_urgent)
+        for place in self._source.read_pieces([piece for piece, _, _, _ in found], self.advance):
+            piece, tensor, number, count = found[place]
+            raw = np.frombuffer(piece.buffer, RAW_DTYPES[tensor.ref.dtype])
             axis = 0 if tensor.side == "rows" else 1
             yield tensor, number, np.split(raw.reshape(-1, tensor.ref.shape[1]), count, axis)
 

@@ -4,7 +4,7 @@ An overview is what was known at one moment; what arrives later is in the next o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -59,7 +59,11 @@ class Overview(ABC):
     @property
     @abstractmethod
     def computed(self) -> "NDArray[np.bool_]":
-        """(numbers,): whether the results are there."""
+        """(numbers,): whether results are there."""
+
+    def solved(self, matrix: str) -> "NDArray[np.bool_]":  # noqa: ARG002 - layers are there as a whole
+        """(numbers,): whether the results of one matrix are there."""
+        return self.computed
 
     @abstractmethod
     def values(self, matrix: str, metric: str) -> "Array":
@@ -97,20 +101,27 @@ class Overview(ABC):
         """For each layer, its head matrices by name."""
         return [{each.matrix: each for each in self.model.head_tensors(layer)} for layer in self.layers]
 
-    def _is_flawed(self, matrix: str) -> "NDArray[np.bool_]":
+    def _are_solved(self, matrix: str) -> "NDArray[np.bool_]":
+        """(layers, slices): which have been computed; those of a layer together."""
+        found = np.array([found is not None for found in self.found])
+        return np.repeat(found[:, None], self.model.slices(matrix), axis=1)
+
+    def _are_flawed(self, matrix: str) -> "NDArray[np.bool_]":
         """(layers, slices): which have no spectrum, as far as is known."""
         tensors = [each.get(matrix) for each in self._tensors]
-        computed = (found is not None for found in self.found)
-        known = [
-            tensor is not None and bool(there or tensor.problem)
-            for tensor, there in zip(tensors, computed, strict=True)
-        ]
-        flawed: NDArray[np.bool_] = np.isnan(self.slices(matrix, "sigma_first")) & np.array(known)[:, None]
+        there = np.array([tensor is not None for tensor in tensors])[:, None]
+        hopeless = np.array([tensor is not None and bool(tensor.problem) for tensor in tensors])[:, None]
+        known = there & (self._are_solved(matrix) | hopeless)
+        flawed: NDArray[np.bool_] = np.isnan(self.slices(matrix, "sigma_first")) & known
         return flawed
 
 
+@dataclass(frozen=True, eq=False)
 class HeadsOverview(Overview):
     """The query heads of a layer: K and V of a KV head stand at every head that shares it."""
+
+    so_far: "Mapping[str, NDArray[np.bool_]] | None" = None
+    """While the layer is computed, which slices of each matrix are there, (slices,)."""
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -135,8 +146,19 @@ class HeadsOverview(Overview):
 
     @property
     def computed(self) -> "NDArray[np.bool_]":
-        """(heads,): all heads of a layer are computed together."""
-        return np.full(self.model.heads, self.found[0] is not None)
+        """(heads,): which have anything."""
+        found: NDArray[np.bool_] = np.any([self.solved(matrix) for matrix in self.matrices], axis=0)
+        return found
+
+    def solved(self, matrix: str) -> "NDArray[np.bool_]":
+        """(heads,): whether the head's slice is there."""
+        there: NDArray[np.bool_] = self._are_solved(matrix)[0, self.owners(matrix)]
+        return there
+
+    def _are_solved(self, matrix: str) -> "NDArray[np.bool_]":
+        if self.so_far is not None and matrix in self.so_far:
+            return self.so_far[matrix][None]
+        return super()._are_solved(matrix)
 
     def owners(self, matrix: str) -> "NDArray[np.int_]":
         """(heads,): which slice of the matrix is each query head's: its own, or that of its KV head."""
@@ -153,7 +175,7 @@ class HeadsOverview(Overview):
 
     def flaws(self, matrix: str) -> "NDArray[np.int_]":
         """(heads,): 1 where the head's slice has no spectrum."""
-        flawed: NDArray[np.int_] = self._is_flawed(matrix)[0, self.owners(matrix)].astype(int)
+        flawed: NDArray[np.int_] = self._are_flawed(matrix)[0, self.owners(matrix)].astype(int)
         return flawed
 
     def median(self, matrix: str, metric: str) -> float:
@@ -190,7 +212,7 @@ class LayersOverview(Overview):
 
     def flaws(self, matrix: str) -> "NDArray[np.int_]":
         """(layers,): how many of the slices have no spectrum."""
-        flawed: NDArray[np.int_] = self._is_flawed(matrix).sum(axis=1)
+        flawed: NDArray[np.int_] = self._are_flawed(matrix).sum(axis=1)
         return flawed
 
     def band(self, matrix: str, metric: str) -> "Array":
@@ -198,13 +220,20 @@ class LayersOverview(Overview):
         return quantiles(self.slices(matrix, metric), BAND)
 
 
-def overview(model: Model, address: Address, tables: TablesOf, k: int) -> HeadsOverview | LayersOverview:
+def overview(
+    model: Model,
+    address: Address,
+    tables: TablesOf,
+    k: int,
+    so_far: "Mapping[str, NDArray[np.bool_]] | None" = None,
+) -> HeadsOverview | LayersOverview:
     """The heads of a layer, or the layers of the model, as far as they are computed.
 
-    `tables` gives the figures of a layer's heads, with the same `k`.
+    `tables` gives the figures of a layer's heads, with the same `k`, and `so_far` which slices of its matrices are
+    there, None for all.
     """
     if address.layer is not None:
-        return HeadsOverview(model, address, [tables(Job(address.layer, HEADS))], k)
+        return HeadsOverview(model, address, [tables(Job(address.layer, HEADS))], k, so_far=so_far)
     return LayersOverview(model, address, [tables(Job(layer, HEADS)) for layer in model.layers], k)
 
 

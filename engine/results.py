@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .choices import DEFAULT_K
 from .metrics import Metrics, compute_metrics, metric_table
 from .model import Job, Model
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -18,7 +19,7 @@ class MatrixResult:
     """The spectra of every slice of one tensor."""
 
     sigma: "NDArray[np.float64]"
-    """(slices, n), descending along n; a row of NaN where the slice holds NaN or infinite weights."""
+    """(slices, n), descending along n; a row of NaN where the slice holds NaN or infinite weights, or is not solved."""
     solvers: tuple[str, ...]
     """Per slice, the solver that produced its values; empty text where there are none."""
     nonfinite: tuple[int, ...]
@@ -30,6 +31,23 @@ class MatrixResult:
         if k not in self._metrics:
             self._metrics[k] = compute_metrics(self.sigma, k)
         return self._metrics[k]
+
+    @property
+    def solved(self) -> "NDArray[np.bool_]":
+        """(slices,): which are there. All of them are, unless the job is still being computed."""
+        return np.array([self.is_solved(index) for index in range(len(self.solvers))], dtype=bool)
+
+    def is_solved(self, index: int) -> bool:
+        """Whether a slice is there, if only as one that can have no spectrum."""
+        return bool(self.solvers[index] or self.nonfinite[index])
+
+    def replaced(self, first: int, slices: "MatrixResult") -> "MatrixResult":
+        """The same with other slices from number `first` on."""
+        stop = first + len(slices.solvers)
+        sigma = self.sigma.copy()
+        sigma[first:stop] = slices.sigma
+        solvers = (*self.solvers[:first], *slices.solvers, *self.solvers[stop:])
+        return MatrixResult(sigma, solvers, (*self.nonfinite[:first], *slices.nonfinite, *self.nonfinite[stop:]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .address import Address
+from .arriving import PartialResult, SolvedSlices
 from .backlog import Backlog, BacklogProgress, jobs_of_scan
 from .choices import DEFAULT_K, Solver
 from .errors import CheckpointError, NetworkError, OfflineError
@@ -27,6 +28,7 @@ from .events import (
     Progressed,
     ScanEnded,
     ScanMoved,
+    SlicesSolved,
     State,
     StateChanged,
 )
@@ -85,6 +87,7 @@ class Session:
         self._speed = Speed()
         self._failures: dict[Job, Failure] = {}
         self._deaths: dict[Job, int] = {}
+        self._parts: dict[Job, PartialResult] = {}
         self._wishes = Wishes(model, self._is_to_do, prefetch=prefetch)
         request = {
             "location": model.location,
@@ -230,6 +233,11 @@ class Session:
             self._changed(job)
         return found
 
+    def seen(self, job: Job) -> JobResult | None:
+        """A job's result, or while it runs what has been solved of it (see `MatrixResult.solved`)."""
+        part = self._parts.get(job) if self._is_running(job) else None
+        return part.result if part is not None else self.result(job)
+
     def tables(self, job: Job) -> Tables | None:
         """A job's figures without its spectra, as far as they have been read: for views of many layers."""
         return self._shelf.tables(job)
@@ -325,7 +333,8 @@ class Session:
     def _give(self, hand: Hand, job: Job) -> None:
         if hand is self._worker:
             self.progress = None
-        hand.give(job, self._wishes.most_remote(job))
+        self._parts.pop(job, None)
+        hand.give(job, self._wishes.most_remote(job), self._wishes.head)
         self._changed(job)
 
     def _maybe_cancel(self) -> None:
@@ -410,6 +419,8 @@ class Session:
                     self._notice(note)
             case {"event": "step", "job": name, **numbers} if (job := Job.parse(name)) in hand.running:
                 self._step(hand, job, numbers)
+            case {"event": "solved", "job": name, "slices": packed} if (job := Job.parse(name)) in hand.running:
+                self._take_in(job, [SolvedSlices.unpacked(each) for each in packed])
             case {"event": "header", "file": file, "data": data}:
                 self._learn(hand, file, base64.b64decode(data))
             case {"event": "too_large", "job": name}:
@@ -458,8 +469,16 @@ class Session:
         self.progress = Progress(job, **numbers, bytes_per_second=speed)
         self._on_event(Progressed(self.progress))
 
+    def _take_in(self, job: Job, slices: list[SolvedSlices]) -> None:
+        """A part of a result is there."""
+        if job not in self._parts:
+            self._parts[job] = PartialResult(self.model, job)
+        self._parts[job].put(slices)
+        self._on_event(SlicesSolved(job, frozenset().union(*(each.places for each in slices))))
+
     def _done(self, hand: Hand, job: Job, event: dict[str, Any]) -> None:
         hand.stopped(job)
+        self._parts.pop(job, None)
         if self._wishes.scan and hand.is_free and (following := self._next(hand)):
             self._give(hand, following)  # it need not wait until this result has been read back
         if self.progress and self.progress.job == job:

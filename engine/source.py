@@ -40,6 +40,8 @@ class Piece:
     file: str
     start: int
     buffer: memoryview
+    is_urgent: bool = False
+    """Whether it is wanted before the others: over a network it is not asked for together with them."""
 
     @property
     def stop(self) -> int:

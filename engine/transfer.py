@@ -51,18 +51,19 @@ class Part:
 def plan(pieces: Sequence[Piece], part: int = PART, gap: int = GAP) -> list[Part]:
     """Divide pieces into requests: ranges that are neighbours are merged, and long runs cut into equal parts.
 
-    The parts are in the order of the first piece that each is for.
+    What is urgent is not merged with what is not. The parts are in the order of the first piece that each is for.
     """
-    runs: list[list[Any]] = []  # file, start, stop
+    runs: list[list[Any]] = []  # (file, is urgent), start, stop
     for piece in sorted(pieces, key=lambda p: (p.file, p.start)):
         if not len(piece.buffer):
             continue
-        if runs and runs[-1][0] == piece.file and piece.start - runs[-1][2] <= gap:
+        kind = piece.file, piece.is_urgent
+        if runs and runs[-1][0] == kind and piece.start - runs[-1][2] <= gap:
             runs[-1][2] = max(runs[-1][2], piece.stop)
         else:
-            runs.append([piece.file, piece.start, piece.stop])
+            runs.append([kind, piece.start, piece.stop])
     parts = []
-    for file, start, stop in runs:
+    for (file, is_urgent), start, stop in runs:
         count = -(-(stop - start) // part)
         size = -(-(stop - start) // count)
         for first in range(start, stop, size):
@@ -70,7 +71,8 @@ def plan(pieces: Sequence[Piece], part: int = PART, gap: int = GAP) -> list[Part
             targets = [
                 Target(low - first, high - first, number, piece.buffer[low - piece.start : high - piece.start])
                 for number, piece in enumerate(pieces)
-                if piece.file == file and (low := max(first, piece.start)) < (high := min(last, piece.stop))
+                if (piece.file, piece.is_urgent) == (file, is_urgent)
+                and (low := max(first, piece.start)) < (high := min(last, piece.stop))
             ]
             if targets:
                 parts.append(Part(file, first, last, targets))

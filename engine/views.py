@@ -72,10 +72,11 @@ def view_of(model: Model, address: Address, infos: Iterable[MatrixInfo], lookup:
         if info.job not in found:
             found[info.job] = lookup(info.job)
         result = found[info.job]
-        if result is None:
+        matrix = result.matrices[info.matrix] if result is not None else None
+        if matrix is None or not matrix.is_solved(info.index):
             missing += 1
         else:
-            rows.append(_row(info, result.matrices[info.matrix], k))
+            rows.append(_row(info, matrix, k))
     return View(model, address, tuple(rows), missing, k)
 
 

@@ -19,6 +19,8 @@ class Wishes:
     def __init__(self, model: Model, is_to_do: Callable[[Job], bool], *, prefetch: bool) -> None:
         self.focus: tuple[Job, ...] = ()
         """What the user looks at."""
+        self.head: int | None = None
+        """The head that they look at, or None for all."""
         self.scan: Backlog | None = None
         self._model = model
         self._is_to_do = is_to_do
@@ -46,6 +48,7 @@ class Wishes:
         """Replace what is looked at and what is guessed. The jobs that have come or gone."""
         before = {*self._demanded, *self._guessed}
         model = self._model
+        self.head = address.head
         self.focus = () if address.layer is None and address.matrix is None else model.jobs(address)
         self._demanded = [job for job in self.focus if self._is_to_do(job) and not self.is_held(job)]
         guess = self._prefetch and not any(map(self.is_held, self.focus))

@@ -2,12 +2,14 @@
 
 While it waits for the first line it imports what it needs; with `--network` the Hub's libraries too.
 The first line opens a model: the fields of `Opening`. Each further line is a
-job: `{"job": "12.heads", "most_remote": 200000000}` (one that would read more than that over a network is not begun;
-null for no limit), or the end of one: `{"cancel": "12.heads"}`. Answers, one per line:
+job: `{"job": "12.heads", "most_remote": 200000000, "head": 5}` (one that would read more than that over a network is
+not begun; null for no limit), or the end of one: `{"cancel": "12.heads"}`. With `head`, which may be null, slices are
+told of before the job is done, where that takes long, and those of this head come first. Answers, one per line:
 
     {"event": "ready", "device", "note", "devices"}    and how many devices a scan could use
     {"event": "header", "file", "data"}             a shard's header has been read, in base64
     {"event": "step", "job", "bytes_read", "bytes_total", "done", "total", "waiting"}
+    {"event": "solved", "job", "slices"}            some of its slices: see `arriving`
     {"event": "done", "job"}                        the result is in the store
     {"event": "done", "job", "data", "notice"}      the store could not be written: the result comes along in base64
     {"event": "cancelled", "job"}                   as was wished
@@ -36,10 +38,14 @@ from .model import Job, job_name
 from .store import Store
 
 if TYPE_CHECKING:
+    from .arriving import SolvedSlices
     from .compute import Computer, Step
 
 _STEP_SECONDS = 0.05
 """Least time between two messages about progress."""
+
+_SOON = 0.2
+"""Seconds within which a job is done before anybody would look at a part of it."""
 
 
 class _CancelledError(Exception):
@@ -100,7 +106,7 @@ def main() -> None:
         request = requests.next()
         name = request["job"]
         try:
-            _serve(name, request.get("most_remote"), store, computer, channel, requests)
+            _serve(request, store, computer, channel, requests)
         except _CancelledError:
             channel.send("cancelled", job=name)
         except EngineError as error:
@@ -129,29 +135,55 @@ def _open(opening: Opening) -> "tuple[Store, Computer]":
     return opening.open()
 
 
-def _serve(
-    name: str, most_remote: int | None, store: Store, computer: "Computer", channel: Channel, requests: _Requests
-) -> None:
-    job = Job.parse(name)
-    last = 0.0
-    is_read = False
+class _Account:
+    """What the parent is told of a job while it is computed, from any thread."""
 
-    def on_step(step: "Step") -> None:
-        nonlocal last, is_read
-        requests.check(name)
-        now = time.monotonic()
-        just_read = not is_read and 0 < step.bytes_total == step.bytes_read
-        if just_read or now - last >= _STEP_SECONDS:
-            last, is_read = now, is_read or just_read
-            channel.send(
+    def __init__(self, job: str, channel: Channel, *, with_slices: bool) -> None:
+        self._job = job
+        self._channel = channel
+        self._with_slices = with_slices
+        self._lock = threading.Lock()
+        self._begin = time.monotonic()
+        self._last = 0.0
+        self._is_read = False
+        self._slices: list[SolvedSlices] = []
+
+    def step(self, step: "Step") -> None:
+        """It has come further; not every step is told of."""
+        with self._lock:
+            now = time.monotonic()
+            just_read = not self._is_read and 0 < step.bytes_total == step.bytes_read
+            if not just_read and now - self._last < _STEP_SECONDS:
+                return
+            self._last, self._is_read = now, self._is_read or just_read
+            self._channel.send(
                 "step",
-                job=name,
+                job=self._job,
                 bytes_read=step.bytes_read,
                 bytes_total=step.bytes_total,
                 done=step.done,
                 total=step.total,
                 waiting=step.waiting,
             )
+            if self._slices and now - self._begin > _SOON:
+                slices, self._slices = self._slices, []
+                self._channel.send("solved", job=self._job, slices=[each.packed() for each in slices])
+
+    def solved(self, slices: "SolvedSlices") -> None:
+        """Some slices are solved; they are told of with the next step."""
+        if self._with_slices:
+            with self._lock:
+                self._slices.append(slices)
+
+
+def _serve(request: dict[str, Any], store: Store, computer: "Computer", channel: Channel, requests: _Requests) -> None:
+    name, most_remote = request["job"], request["most_remote"]
+    job = Job.parse(name)
+    account = _Account(name, channel, with_slices="head" in request)
+
+    def on_step(step: "Step") -> None:
+        requests.check(name)
+        account.step(step)
 
     model = computer.model
     for file, header in computer.read_headers(job, on_step):
@@ -162,7 +194,7 @@ def _serve(
     if most_remote is not None and (model.remote_bytes(job) or 0) > most_remote:
         channel.send("too_large", job=name)
         return
-    data = store.encode(computer.compute(job, on_step))
+    data = store.encode(computer.compute(job, on_step, account.solved, request.get("head")))
     try:
         store.save(data, job)
     except OSError as error:

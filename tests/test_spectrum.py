@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from svdtui.engine import DeviceError, Job, MatrixResult, open_model
 from svdtui.engine.accelerator import Accelerator
+from svdtui.engine.arriving import PartialResult
 from svdtui.engine.choices import SOLVERS, Solver
 from svdtui.engine.cpu import Cpu, Solved
 from svdtui.engine.memory import TensorReader
@@ -143,14 +144,17 @@ class TestCheckpoints:
         reader = TensorReader(model.checkpoint.source)
         engine: Cpu | Accelerator
         engine = Cpu(solver, threads=2) if backend == "cpu" else Accelerator(solver, "cpu")
-        counted: list[int] = []
+        told = PartialResult(model, job)
         try:
             tensors = model.job_tensors(job)
             if job.kind == HEADS:
-                found = engine.solve_heads(tensors, reader, counted.append)
+                found = engine.solve_heads(tensors, reader, lambda slices: told.put([slices]), {})
+                for matrix, result in told.result.matrices.items():  # slice by slice the same
+                    assert np.array_equal(result.sigma, found[matrix].sigma, equal_nan=True)
+                    assert (result.solvers, result.nonfinite) == (found[matrix].solvers, found[matrix].nonfinite)
+                    assert result.solved.all()
             else:
-                found = {t.matrix: engine.solve_whole(t, reader, counted.append) for t in tensors}
-            assert sum(counted) == sum(t.count for t in tensors)
+                found = {t.matrix: engine.solve_whole(t, reader) for t in tensors}
         finally:
             engine.close()
         return found
@@ -292,7 +296,7 @@ def test_while_slices_are_read_a_thread_is_left_to_the_reading(tmp_path: Path, m
     model = open_model(made.folder)
     cpu = Cpu("gram64", threads=3)
     try:
-        cpu.solve_heads(model.job_tensors(Job(0, HEADS)), SlowReader(model.checkpoint.source), lambda count: None)
+        cpu.solve_heads(model.job_tensors(Job(0, HEADS)), SlowReader(model.checkpoint.source), lambda slices: None, {})
     finally:
         cpu.close()
     assert most == {False: 2, True: 3}

@@ -10,7 +10,7 @@ from svdtui.engine.address import Scope
 from svdtui.engine.choices import DEFAULT_K
 from svdtui.engine.events import State
 from svdtui.engine.model import Job, Model, job_name
-from svdtui.engine.overview import Overview, overview
+from svdtui.engine.overview import Overview
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 from svdtui.engine.views import Row, View, view, whole_view
@@ -18,7 +18,7 @@ from svdtui.engine.views import Row, View, view, whole_view
 from .keys import Where
 from .pins import Pins
 from .scanning import stopped_words
-from .tables import tables_of
+from .tables import overview_of
 from .widgets.card import Card, card, held_card
 from .widgets.columns import Entry
 from .widgets.curves import Spectrum, spectrum_of
@@ -63,7 +63,7 @@ def scene(node: Node, session: Session, k: int = DEFAULT_K, pins: Pins | None = 
     if node.kind == "whole":
         seen = whole_view(model, address.layer, session.result, k=k)
     else:
-        seen = view(model, address, session.result, k=k)
+        seen = view(model, address, session.seen, k=k)
     title = title_of(node, model)
     if node.kind in ("matrix", "head"):
         rows = {row.info.address: row for row in seen.rows}
@@ -90,7 +90,7 @@ def has_overview(node: Node, model: Model) -> bool:
 
 def _overview_scene(node: Node, session: Session, k: int) -> Scene:
     model = session.model
-    seen = overview(model, node.address, tables_of(session, node.address), k)
+    seen = overview_of(session, node.address, k)
     if node.address.layer is not None:
         words = plural(len(seen.numbers), "head")
     else:
@@ -102,7 +102,7 @@ def _overview_scene(node: Node, session: Session, k: int) -> Scene:
 def _overview_card(node: Node, session: Session, seen: Overview, k: int) -> Card:
     """Why none of the heads or layers has a figure."""
     if node.kind == "layer":
-        return _card(node, session, _problems(view(session.model, node.address, session.result, k=k)))
+        return _card(node, session, _problems(view(session.model, node.address, session.seen, k=k)))
     if seen.computed.any():
         return Card("No spectrum", "bad", ["Nothing computed so far has a spectrum: select a layer to see why."])
     return _card(node, session, ())

@@ -4,18 +4,23 @@ import asyncio
 
 from svdtui.engine.address import Address
 from svdtui.engine.model import HEADS, Job
-from svdtui.engine.results import JobResult, TablesOf
+from svdtui.engine.overview import HeadsOverview, LayersOverview, overview
+from svdtui.engine.results import JobResult
 from svdtui.engine.session import Session
 from svdtui.engine.views import View, view
 
 
-def tables_of(session: Session, address: Address) -> TablesOf:
-    """Finds the figures of jobs in a session. A layer's own are read now; of all layers, those that have been read."""
+def overview_of(session: Session, address: Address, k: int) -> HeadsOverview | LayersOverview:
+    """The heads of a layer, as far as they are solved, or the layers whose figures have been read."""
     if address.layer is None:
         session.hurry()
-    else:
-        session.result(Job(address.layer, HEADS))
-    return session.tables
+        return overview(session.model, address, session.tables, k)
+    seen = session.seen(Job(address.layer, HEADS))
+    if seen is None:
+        return overview(session.model, address, lambda job: None, k)
+    tables = session.tables(seen.job) or seen.tables(k)
+    so_far = {name: matrix.solved for name, matrix in seen.matrices.items()}
+    return overview(session.model, address, lambda job: tables, k, so_far)
 
 
 async def rows_of(session: Session, address: Address, k: int) -> View:

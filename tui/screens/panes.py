@@ -15,7 +15,7 @@ from ..keys import offered
 from ..pace import SETTLE, Pace
 from ..widgets.card import Card
 from ..widgets.lines import HeaderLine, KeyBar, StatusLine
-from ..widgets.outline import Node, jobs_of
+from ..widgets.outline import Node, jobs_of, shows_any
 from ..widgets.results import Results
 from ..widgets.stage import Look
 from ..widgets.tree import ModelTree
@@ -151,6 +151,7 @@ class Panes(Screen[None]):
             Progressed,
             ScanEnded,
             ScanMoved,
+            SlicesSolved,
             StateChanged,
         )
 
@@ -166,6 +167,8 @@ class Panes(Screen[None]):
                 has_card = self.scene is not None and isinstance(self.scene.content, Card)
                 if has_card and progress.job in self._jobs():
                     self.show_scene()
+            case SlicesSolved(job, slices) if job in self._jobs() and shows_any(self._tree.node, slices, self.model):
+                self._show_soon()
             case StateChanged(job, _):
                 self._tree.repaint()
                 self._show_status()

@@ -3,7 +3,7 @@
 Children are worked out when a node is opened, so a model of any size costs nothing until it is looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +41,14 @@ def jobs_of(node: Node, model: Model) -> tuple[Job, ...]:
     if node.kind == "whole":
         return tuple(info.job for info in model.matrices(Address(node.address.layer)))
     return model.jobs(node.address)
+
+
+def shows_any(node: Node, slices: Set[tuple[str, int]], model: Model) -> bool:
+    """Whether the right side shows any of these slices of its layer, before all of them are there."""
+    if node.kind not in ("head", "matrix"):
+        return node.kind == "layer"
+    infos = model.matrices(node.address) if node.kind == "head" else (model.info(node.address),)
+    return any((info.matrix, info.index) in slices for info in infos)
 
 
 class Outline:

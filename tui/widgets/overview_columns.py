@@ -64,7 +64,7 @@ def figure_columns(seen: Overview, metric: str, listing: "Listing") -> list[Figu
 
 def _column(seen: Overview, name: str, heading: str, matrix: str, metric: str) -> FigureColumn:
     values = seen.values(matrix, metric).tolist()
-    states = zip(values, seen.flaws(matrix).tolist(), seen.computed.tolist(), strict=True)
+    states = zip(values, seen.flaws(matrix).tolist(), seen.solved(matrix).tolist(), strict=True)
     texts = [_text(metric, value, bool(flaws), computed) for value, flaws, computed in states]
     ranges: list[str] = []
     if isinstance(seen, LayersOverview) and name == matrix:
