@@ -3,16 +3,62 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from .model import Job
+from .address import Address
+from .cache_dir import default_cache_dir
+from .choices import Solver
+from .model import HEADS, Job, Model
 from .process import WorkerProcess
+
+
+class Spare:
+    """A worker that is started before its session, and can begin before that."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        self.process = process
+        self.request: dict[str, Any] | None = None
+        """What it has been told to open."""
+        self.job: Job | None = None
+        """What it has been told to compute."""
+        self.since = 0.0
+
+    def begin(
+        self, model: Model, address: Address, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool
+    ) -> None:
+        """Tell it what to open, and to compute the heads that a user who opens the model at a place looks at."""
+        self.request = request_for(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline)
+        self.process.send(self.request)
+        jobs = model.jobs(address) if address.layer is not None else ()
+        self.job = next((job for job in jobs if job.kind == HEADS), None)
+        if self.job is not None:
+            self.since = time.monotonic()
+            _send_job(self.process, self.job, None, address.head)
+
+
+def request_for(
+    model: Model, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool
+) -> dict[str, Any]:
+    """What tells a worker to open a model: the fields of `job_request.Opening`."""
+    return {
+        "location": model.location,
+        "key": model.key,
+        "solver": solver,
+        "device": device,
+        "cache_dir": str(cache_dir or default_cache_dir()),
+        "offline": offline,
+    }
+
+
+def _send_job(process: WorkerProcess, job: Job, most_remote: int | None, head: int | None) -> None:
+    process.send({"job": str(job), "most_remote": most_remote, "head": head})
 
 
 class Hand:
     """The worker, or the process that leads many of them. It is started when there is work, and again after its end."""
 
-    def __init__(self, module: str, request: Mapping[str, Any], spare: WorkerProcess | None = None) -> None:
+    def __init__(self, module: str, request: Mapping[str, Any], spare: Spare | None = None) -> None:
         self.process: WorkerProcess | None = None
         self.task: asyncio.Task[None] | None = None
         """One process's life, from its start to its end."""
@@ -27,6 +73,8 @@ class Hand:
         self._module = module
         self._request = dict(request)
         self._spare = spare
+        if spare is not None and spare.job is not None:
+            self.running[spare.job] = spare.since
         self._grace: asyncio.TimerHandle | None = None
 
     async def start(self) -> WorkerProcess:
@@ -37,8 +85,9 @@ class Hand:
         """
         self.is_ready = False
         spare, self._spare = self._spare, None
-        self.process = spare or await WorkerProcess.start(self._module)
-        self.process.send(self._request)
+        self.process = spare.process if spare else await WorkerProcess.start(self._module)
+        if spare is None or spare.request is None:
+            self.process.send(self._request)
         return self.process
 
     @property
@@ -50,7 +99,7 @@ class Hand:
         """Have it compute a job, unless more than so many bytes come over a network; of its slices `head`'s first."""
         assert self.process
         self.running[job] = time.monotonic()
-        self.process.send({"job": str(job), "most_remote": most_remote, "head": head})
+        _send_job(self.process, job, most_remote, head)
 
     def drop(self, job: Job, grace: float, deaf: Callable[[], None]) -> None:
         """Ask it to stop a job; where it does not listen within `grace` seconds, `deaf` is called."""

@@ -32,9 +32,9 @@ from .events import (
     State,
     StateChanged,
 )
-from .hand import Hand
+from .hand import Hand, Spare, request_for
 from .model import HEADS, Job, MatrixInfo, Model, job_name
-from .process import WorkerProcess, log_path
+from .process import log_path
 from .results import JobResult, Tables
 from .shelf import Shelf
 from .speed import Speed
@@ -56,7 +56,8 @@ class Session:
     """The results of one model: cached, running, waiting or absent. Belongs to one event loop.
 
     `on_event` is called on that loop's thread, never from inside `want` or `again` for a job's computation itself.
-    `spare` is a worker that has been started already and not been told anything; from now on it is the session's.
+    `spare` is a worker that has been started already, and told nothing or what this session would tell it; from now on
+    it is the session's.
     `workers` (on CPUs) and `dask` (a scheduler's address) are who does a scan; without them the worker does it, or a
     worker for each of several devices.
     """
@@ -73,7 +74,7 @@ class Session:
         k: int = DEFAULT_K,
         workers: int | None = None,
         dask: str | None = None,
-        spare: WorkerProcess | None = None,
+        spare: Spare | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.model = model
@@ -89,14 +90,7 @@ class Session:
         self._deaths: dict[Job, int] = {}
         self._parts: dict[Job, PartialResult] = {}
         self._wishes = Wishes(model, self._is_to_do, prefetch=prefetch)
-        request = {
-            "location": model.location,
-            "key": model.key,
-            "solver": solver,
-            "device": device,
-            "cache_dir": str(self.store.root),
-            "offline": offline,
-        }
+        request = request_for(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline)
         self._worker = Hand("worker", request, spare)
         self._relay = Hand("relay", {**request, "workers": workers, "dask": dask})
         self._uses_relay = dask is not None or (workers or 1) > 1
@@ -112,6 +106,8 @@ class Session:
     async def start(self) -> None:
         """Look at what is on disk and warm the worker up in the background."""
         self._shelf.look(self._is_ours)
+        for job in filter(self._shelf.has, [*self._worker.running]):
+            self._worker.stopped(job)  # it will be told that this is there
         self._spawn(self._worker)
         self._checking = asyncio.get_running_loop().create_task(self._shelf.read(self._is_running, self._read))
 
@@ -528,7 +524,10 @@ class Session:
         self._broken = failure  # the model or the device cannot be opened: another worker would fail too
         self._give_up_scan(failure)
         self._notice(f"{failure.message} {failure.hint}".strip())
-        for each in self._wishes.drop():
+        begun = [*self._worker.running]
+        for each in begun:
+            self._worker.stopped(each)
+        for each in dict.fromkeys((*begun, *self._wishes.drop())):
             if each in self._wishes.focus:
                 self._failures[each] = failure
             self._changed(each)
@@ -550,7 +549,10 @@ class Session:
         """A process ended without being told to."""
         if self._stopped:
             return
-        if not running:
+        if not running or not was_ready:
+            for job in running:
+                self._wishes.put_back(job)
+                self._changed(job)
             if not was_ready and self._broken is None:
                 hand.starts_failed += 1
                 if hand.starts_failed == 2:

@@ -29,6 +29,7 @@ from svdtui.engine import (
     wishes,
 )
 from svdtui.engine import session as session_module
+from svdtui.engine.hand import Spare
 from svdtui.engine.process import WorkerProcess
 from tests.checkpoints import Checkpoint, write_checkpoint
 from tests.hub_faults import ALWAYS, Drop, IgnoreRange, Stall
@@ -116,14 +117,14 @@ async def reading_layer(session: Session, layer: int) -> None:
     assert session.running == Job(layer, HEADS)
 
 
-async def impatient_worker() -> WorkerProcess:
+async def impatient_worker() -> Spare:
     """One that waits a twentieth as long between two tries."""
     code = "from svdtui.engine import hub_errors, worker; hub_errors._BACK_OFF /= 20; worker.main()"
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdin=pipe, stdout=pipe, start_new_session=True, limit=2**26
     )
-    return WorkerProcess(process)
+    return Spare(WorkerProcess(process))
 
 
 async def test_shapes_come_first_and_results_are_those_of_the_folder(

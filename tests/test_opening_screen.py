@@ -318,14 +318,14 @@ def test_the_wait_ends_in_the_thread_too(tiny: Checkpoint) -> None:
 HANGING = """
 import sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
-from svdtui.tui.app import run
+from svdtui.tui.explore import explore
 from svdtui.tui.opener import Opener
 
 def hang(watch):
     watch("Hanging")
     ThreadPoolExecutor().submit(time.sleep, 60).result()
 
-sys.exit(run(Opener("org/tiny", hang), None))
+sys.exit(explore(Opener("org/tiny", hang), None))
 """
 
 

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,9 +16,9 @@ from textual.screen import Screen
 from textual.types import AnimationLevel
 
 from svdtui.engine.address import Address
-from svdtui.engine.errors import AddressError, EngineError
+from svdtui.engine.errors import EngineError
+from svdtui.engine.hand import Spare
 from svdtui.engine.model import Model
-from svdtui.engine.process import WorkerProcess
 from svdtui.engine.text import printable
 
 from .colours import Depth, depth_of
@@ -30,6 +28,7 @@ from .places import Places
 from .screens.explorer import Explorer
 from .screens.opening import Opening
 from .screens.small import TooSmall, is_too_small
+from .start import first_address
 from .themes import DARK, LIGHT, PLAIN, curve_colours, ground_of_terminal
 
 if TYPE_CHECKING:
@@ -63,11 +62,12 @@ class SvdtuiApp(App[int]):
         dask: str | None = None,
         k: int = 10,
         places: Places | None = None,
+        spare: Spare | None = None,
     ) -> None:
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.animation_level: AnimationLevel = "none"
         self.session: Session | None = None
-        self._spare: asyncio.Task[WorkerProcess] | None = None
+        self._spare = spare
         self.failure: EngineError | None = None
         """Why there was nothing to explore."""
         self._session_options = (solver, device, cache_dir, prefetch, offline, workers, dask)
@@ -95,19 +95,7 @@ class SvdtuiApp(App[int]):
         return self.theme_variables
 
     def _explorer(self, model: Model) -> Explorer:
-        return Explorer(model, self._first_address(model), self._k)
-
-    def _first_address(self, model: Model) -> Address:
-        """Where to open: as asked, where the user was, or the first head there is."""
-        if self._at is not None:
-            return self._at
-        if place := self._places.address(model.home):
-            with suppress(AddressError):
-                address = Address.parse(place)
-                model.check(address)
-                return address
-        layer = next((layer for layer in model.layers if model.has_heads(layer)), None)
-        return Address() if layer is None else Address(layer, 0)
+        return Explorer(model, first_address(model, self._at, self._places), self._k)
 
     def _first_theme(self) -> str:
         """The terminal's own colours where there are few; else the theme chosen last, or one that fits the ground."""
@@ -123,7 +111,6 @@ class SvdtuiApp(App[int]):
         loop = asyncio.get_running_loop()
         for number in ENDING_SIGNALS:
             loop.add_signal_handler(number, self._leave, 128 + number)
-        self._spare = loop.create_task(WorkerProcess.start(network=self._opener is not None))
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._watch_size(self.size)
         if self.explorer is not None:
@@ -137,6 +124,16 @@ class SvdtuiApp(App[int]):
             if self._at is not None:
                 message.model.check(self._at)
             self.explorer = self._explorer(message.model)
+            if self._spare is not None:
+                solver, device, cache_dir, _, offline, _, _ = self._session_options
+                self._spare.begin(
+                    message.model,
+                    self.explorer.first,
+                    solver=solver,
+                    device=device,
+                    cache_dir=cache_dir,
+                    offline=offline,
+                )
         except EngineError as error:
             self._fail(error)
             return
@@ -166,7 +163,7 @@ class SvdtuiApp(App[int]):
             k=self._k,
             workers=workers,
             dask=dask,
-            spare=await self._take_spare(),
+            spare=self._take_spare(),
             on_event=explorer.report,
         )
         await self.session.start()
@@ -174,13 +171,9 @@ class SvdtuiApp(App[int]):
         if explorer.model.notice:  # in full, once: the status line may have no room for it
             self.notify(printable(explorer.model.notice), severity="warning", timeout=8, markup=False)
 
-    async def _take_spare(self) -> WorkerProcess | None:
-        """The worker that was started while the model was opened; None when that was not possible."""
-        task, self._spare = self._spare, None
-        if task is not None:
-            with suppress(OSError):  # the session tries again, and says why it cannot
-                return await task
-        return None
+    def _take_spare(self) -> Spare | None:
+        spare, self._spare = self._spare, None
+        return spare
 
     def _leave(self, return_code: int) -> None:
         if self._opener is not None:
@@ -193,9 +186,9 @@ class SvdtuiApp(App[int]):
         """Remember the place, and see the compute process end."""
         if self.explorer is not None:
             self._places.remember(self.explorer.model.home, str(self.explorer.address))
-        if spare := await self._take_spare():
-            spare.kill()
-            await spare.ended()
+        if spare := self._take_spare():
+            spare.process.kill()
+            await spare.process.ended()
         if self.session is not None:
             await self.session.close()
 
@@ -250,46 +243,3 @@ class SvdtuiApp(App[int]):
     def _theme_changed(self, _: object) -> None:
         if depth_of(self) is not Depth.FEW:
             self._places.remember_theme(self.theme)
-
-
-def run(
-    model: Model | Opener,
-    at: Address | None,
-    *,
-    solver: "Solver" = "gram64",
-    device: str = "auto",
-    cache_dir: Path | None = None,
-    prefetch: bool = True,
-    offline: bool = False,
-    workers: int | None = None,
-    dask: str | None = None,
-    mouse: bool = True,
-    k: int = 10,
-) -> int:
-    """Explore `model` until the user leaves; the exit status.
-
-    `at` is where to open; None for where the user was last.
-
-    Raises:
-        EngineError: an `Opener` could not open its model, or the model has no such place.
-    """
-    app = SvdtuiApp(
-        model,
-        at,
-        solver=solver,
-        device=device,
-        cache_dir=cache_dir,
-        prefetch=prefetch,
-        offline=offline,
-        workers=workers,
-        dask=dask,
-        k=k,
-    )
-    app.run(mouse=mouse)
-    if app.failure is not None:
-        raise app.failure
-    status = app.return_code or 0
-    if isinstance(model, Opener) and model.is_running:
-        sys.stdout.flush()
-        os._exit(status)  # the ordinary end may wait for the network: for threads of the libraries that use it
-    return status

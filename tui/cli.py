@@ -286,9 +286,9 @@ def command(
         else:
             opened = what_to_show(target, start, offline=offline, cache_dir=cache_dir)
             os.environ.setdefault("ESCDELAY", "50")  # ms until a lone escape byte counts as the key: half of Textual's
-            from .app import run
+            from .explore import explore
 
-            status = run(
+            status = explore(
                 opened,
                 start,
                 solver=solver,

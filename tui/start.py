@@ -3,15 +3,17 @@
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from svdtui.engine.address import Address
-from svdtui.engine.errors import ChoiceError, EngineError
+from svdtui.engine.errors import AddressError, ChoiceError, EngineError
 from svdtui.engine.model import Model
 from svdtui.engine.opening import download, open_model
 from svdtui.engine.target import HubName, name_on_hub, shortened_name
 
 from .opener import Opener
+from .places import Places
 from .stderr import say
 
 
@@ -67,6 +69,19 @@ def _clear_bars() -> None:
     if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write("\r\x1b[J")
         sys.stderr.flush()
+
+
+def first_address(model: Model, at: Address | None, places: Places) -> Address:
+    """Where to open: as asked, where the user was, or the first head there is."""
+    if at is not None:
+        return at
+    if place := places.address(model.home):
+        with suppress(AddressError):
+            address = Address.parse(place)
+            model.check(address)
+            return address
+    layer = next((layer for layer in model.layers if model.has_heads(layer)), None)
+    return Address() if layer is None else Address(layer, 0)
 
 
 class NotATerminalError(EngineError):

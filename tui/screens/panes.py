@@ -53,7 +53,8 @@ class Panes(Screen[None]):
         self.scene: Scene | None = None
         self.look = Look()
         self._k = k
-        self._at = at
+        self.first = at
+        """Where the user begins."""
         self._tree = ModelTree(model, self._mark)
         self._results = Results(k)
         self._header = HeaderLine(model)
@@ -74,7 +75,7 @@ class Panes(Screen[None]):
 
     def on_mount(self) -> None:
         """Put the cursor where the user wants to begin; the right side comes with the session."""
-        self._tree.select(self._at)
+        self._tree.select(self.first)
 
     def begin(self, session: "Session") -> None:
         """Show results from now on."""
