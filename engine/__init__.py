@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Progressed,
         ScanEnded,
         ScanMoved,
+        SlicesSolved,
         State,
         StateChanged,
     )
@@ -95,7 +96,8 @@ _HOMES = {
     "csv_export": ("candidates_csv", "export", "metrics_csv", "spectra_csv", "table_text", "write_text"),
     "events": (
         *("DeviceKnown", "Event", "Failure", "FiguresRead", "HeaderRead", "Noticed"),
-        *("Progress", "Progressed", "ScanEnded", "ScanMoved", "State", "StateChanged"),
+        *("Progress", "Progressed", "ScanEnded", "ScanMoved", "SlicesSolved", "State"),
+        "StateChanged",
     ),
     "job_request": ("JobRequest", "Opening", "compute_job"),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
@@ -157,6 +159,7 @@ __all__ = [
     "Scope",
     "Session",
     "ShardIndexError",
+    "SlicesSolved",
     "Solver",
     "State",
     "StateChanged",

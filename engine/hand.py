@@ -37,9 +37,7 @@ class Spare:
             _send_job(self.process, self.job, None, address.head)
 
 
-def request_for(
-    model: Model, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool
-) -> dict[str, Any]:
+def request_for(model: Model, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool) -> dict[str, Any]:
     """What tells a worker to open a model: the fields of `job_request.Opening`."""
     return {
         "location": model.location,

@@ -54,7 +54,7 @@ def plan(pieces: Sequence[Piece], part: int = PART, gap: int = GAP) -> list[Part
     What is urgent is not merged with what is not. The parts are in the order of the first piece that each is for.
     """
     runs: list[list[Any]] = []  # (file, is urgent), start, stop
-    for piece in sorted(pieces, key=lambda p: (p.file, p.start)):
+    for piece in sorted(pieces, key=lambda p: (p.file, p.is_urgent, p.start)):
         if not len(piece.buffer):
             continue
         kind = piece.file, piece.is_urgent

@@ -22,14 +22,16 @@ from svdtui.engine import (
     Noticed,
     Progressed,
     Session,
+    SlicesSolved,
     State,
     StateChanged,
+    View,
     open_model,
     view,
     wishes,
 )
 from svdtui.engine import session as session_module
-from svdtui.engine.hand import Spare
+from svdtui.engine.hand import Spare, request_for
 from svdtui.engine.process import WorkerProcess
 from tests.checkpoints import Checkpoint, write_checkpoint
 from tests.hub_faults import ALWAYS, Drop, IgnoreRange, Stall
@@ -145,6 +147,71 @@ async def test_shapes_come_first_and_results_are_those_of_the_folder(
     await cached(session, 1)
     assert equal(spectra(session, 1), local_spectra(made.folder, 1))
     assert reader.hub.bytes_of() == FIRST_READ + HEADS_BYTES
+
+
+async def test_the_head_that_is_looked_at_comes_first_and_is_seen_at_once(
+    reader: HubReader, start: Start, made: Checkpoint, events: list[Event]
+) -> None:
+    reader.hub.bandwidth = SLOW
+    session = await start()
+    job = Job(1, HEADS)
+    session.want(Address(1, 2))
+
+    def seen() -> View:
+        return view(session.model, Address(1, 2), session.seen)
+
+    await until(lambda: len(seen().rows) == 3)
+    assert [row.info.matrix for row in seen().rows] == ["q", "k", "v"]  # O's columns lie in all of its rows
+    assert seen().missing == 1
+    assert reader.hub.bytes_of() < FIRST_READ + HEADS_BYTES / 2
+    assert session.state(job) is State.RUNNING
+    assert session.result(job) is None
+    truth = local_spectra(made.folder, 1)
+    assert equal(
+        {str(row.info.address): row.spectrum for row in seen().rows if row.spectrum is not None},
+        {f"1.2.{matrix}": truth[f"1.2.{matrix}"] for matrix in "qkv"},
+    )
+    told = frozenset[tuple[str, int]]().union(*(event.slices for event in events if isinstance(event, SlicesSolved)))
+    assert {("q", 2), ("k", 2), ("v", 2)} <= told
+    assert len(told) < 8
+    reader.hub.bandwidth = None
+    await cached(session, 1)
+    assert session.seen(job) is session.result(job)
+    assert equal(spectra(session, 1), truth)
+    assert reader.hub.bytes_of() == FIRST_READ + HEADS_BYTES
+
+
+async def test_what_was_seen_of_a_layer_goes_when_it_is_stopped(reader: HubReader, start: Start) -> None:
+    reader.hub.bandwidth = SLOW
+    session = await start()
+    job = Job(0, HEADS)
+    session.want(Address(0, 1))
+    await until(lambda: session.seen(job) is not None)
+    assert session.cancel() == job
+    assert session.seen(job) is None
+    session.again(Address(0, 1))
+    assert session.seen(job) is None  # it begins anew
+    await until(lambda: session.seen(job) is not None)
+
+
+async def test_slices_are_told_of_to_those_who_ask(reader: HubReader) -> None:
+    """Who scans has no use for them, and would have to read them."""
+    reader.hub.bandwidth = 4 * SLOW
+    told: dict[bool, list[str]] = {}
+    for asks in (True, False):
+        process = await WorkerProcess.start()
+        options: dict[str, Any] = {"solver": "gram64", "device": "cpu", "cache_dir": reader.cache_dir / str(asks)}
+        process.send(request_for(reader.open(), **options, offline=False))
+        process.send({"job": "0.heads", "most_remote": None, **({"head": None} if asks else {})})
+        told[asks] = []
+        async for event in process.events():
+            told[asks].append(event["event"])
+            if event["event"] == "done":
+                break
+        process.kill()
+        await process.ended()
+    assert "solved" in told[True]
+    assert set(told[False]) == {"ready", "header", "step", "done"}
 
 
 async def test_going_elsewhere_drops_a_stream_but_not_the_worker(

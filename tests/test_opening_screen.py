@@ -440,6 +440,38 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.folder
 
 
+@pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=str)
+def test_a_spectrum_is_drawn_before_its_layer_has_come(
+    hub: HubServer,
+    opened: Opened,
+    wide: Checkpoint,
+    size: tuple[int, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub.add("org/wide", wide.folder)
+    hub.bandwidth = 500_000  # ten seconds a layer
+    with opened("org/wide", "--at", "0.5", size=size) as terminal:
+        terminal.wait_for(DRAWN)
+        terminal.wait_for(re.compile(r"V +[\dx× ]*[\d.]+"))
+        assert re.search(r"\bO +(128×1024|1024×128)? +· +·", terminal.text())
+        assert "◐ layer 0" in terminal.text()
+        terminal.press("e")
+        terminal.wait_for("not computed yet: left out.")
+        (metrics,) = tmp_path.glob("*.metrics.csv")
+        rows = list(csv.DictReader(io.StringIO(metrics.read_text())))
+        assert {row["matrix"] for row in rows} < set("qkvo")
+        assert {(row["layer"], row["head"]) for row in rows} == {("0", "5")}
+        terminal.press("up")  # to another head, and from there to the layer
+        terminal.press("left", "left")
+        terminal.wait_for("layer 0 · top-10 by head")
+        terminal.wait_for(re.compile(r" 5 +1( +[·\d.]+)* +·"))
+        hub.bandwidth = None
+        terminal.wait_for(re.compile(r" 5 +1( +0\.\d+){4}"))
+        leave(terminal)
+
+
 def test_a_large_matrix_waits_for_the_user(hub: HubServer, opened: Opened, large: Path) -> None:
     hub.add("org/large", large)
     with opened("org/large", "--at", "embed_tokens") as terminal:

@@ -50,7 +50,10 @@ def test_every_byte_of_every_piece_is_in_exactly_one_part(
 ) -> None:
     content = {file: bytes((i * 7 + ord(file)) % 256 for i in range(600)) for file in "ab"}
     buffers = [bytearray(length) for _, _, length in wanted]
-    pieces = [Piece(file, start, memoryview(b)) for (file, start, _), b in zip(wanted, buffers, strict=True)]
+    pieces = [
+        Piece(file, start, memoryview(buffer), is_urgent=bool(number % 2))
+        for number, ((file, start, _), buffer) in enumerate(zip(wanted, buffers, strict=True))
+    ]
     written = [0] * len(pieces)
     for each in plan(pieces, part, gap):
         assert each.targets
@@ -109,6 +112,15 @@ def test_a_piece_is_complete_with_its_last_byte_not_with_its_request() -> None:
 def test_what_is_wanted_first_is_asked_for_first() -> None:
     pieces = [Piece("a", start, memoryview(bytearray(PART))) for start in (2 * PART, 0, PART)]
     assert [part.start for part in plan(pieces)] == [2 * PART, 0, PART]
+
+
+def test_what_is_urgent_is_asked_for_by_itself() -> None:
+    """Else its first byte might come behind megabytes that nobody waits for."""
+    spans = {0: (0, 100, False), 1: (200, 300, False), 2: (100, 200, True), 3: (300, 400, True)}
+    pieces = [Piece("a", start, memoryview(bytearray(stop - start)), urgent) for start, stop, urgent in spans.values()]
+    pieces = [pieces[number] for number in (2, 3, 0, 1)]
+    assert [(part.start, part.stop) for part in plan(pieces, gap=0)] == [(100, 200), (300, 400), (0, 100), (200, 300)]
+    assert [(part.start, part.stop) for part in plan(pieces, gap=100)] == [(100, 400), (0, 300)]
 
 
 def test_another_connection_helps_where_little_comes_in() -> None:

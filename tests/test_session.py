@@ -11,7 +11,22 @@ import psutil
 import pytest
 import torch
 
-from svdtui.engine import HEADS, Address, Event, Job, Noticed, Session, State, StateChanged, open_model, view
+from svdtui.engine import (
+    HEADS,
+    Address,
+    Analysis,
+    Event,
+    Job,
+    Model,
+    Noticed,
+    Session,
+    State,
+    StateChanged,
+    open_model,
+    view,
+)
+from svdtui.engine.hand import Spare
+from svdtui.engine.process import WorkerProcess
 
 from .checkpoints import Checkpoint, write_checkpoint
 
@@ -68,6 +83,62 @@ async def test_the_selection_comes_first_and_its_neighbours_next(start: Start, e
     running = [e.job.layer for e in events if isinstance(e, StateChanged) and e.state is State.RUNNING]
     assert running == [2, 3, 1]
     assert session.state(Job(0, HEADS)) is State.ABSENT
+
+
+async def spare_for(model: Model, address: Address, cache_dir: Path, device: str = "cpu") -> Spare:
+    spare = Spare(await WorkerProcess.start())
+    spare.begin(model, address, solver="gram64", device=device, cache_dir=cache_dir, offline=False)
+    return spare
+
+
+async def test_a_worker_can_begin_before_its_session(
+    tmp_path: Path, made: Checkpoint, start: Start, events: list[Event]
+) -> None:
+    spare = await spare_for(open_model(made.folder), Address(2, 1), tmp_path / "cache")
+    session = await start(spare=spare, prefetch=False)
+    job = Job(2, HEADS)
+    assert session.state(job) is State.RUNNING
+    session.want(Address(2, 1))
+    await until(lambda: session.state(job) is State.CACHED)
+    assert [process.pid for process in workers()] == [spare.process.pid]
+    assert [event.state for event in events if isinstance(event, StateChanged)] == [
+        State.CACHED
+    ]  # it was not asked twice
+    assert len(view(session.model, Address(2, 1), session.result).rows) == 4
+
+
+async def test_what_a_spare_worker_finds_done_is_shown_at_once(tmp_path: Path, made: Checkpoint, start: Start) -> None:
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        analysis.view("0.0")
+    session = await start(spare=await spare_for(open_model(made.folder), Address(0, 0), tmp_path / "cache"))
+    assert session.state(Job(0, HEADS)) is State.CACHED
+    session.want(Address(0, 0))
+    assert session.result(Job(0, HEADS)) is not None
+    await until(lambda: session.state(Job(1, HEADS)) is State.CACHED)  # and it goes on
+
+
+async def test_a_spare_worker_that_dies_has_a_successor(
+    tmp_path: Path, made: Checkpoint, start: Start, events: list[Event]
+) -> None:
+    spare = await spare_for(open_model(made.folder), Address(0, 0), tmp_path / "cache")
+    spare.process.kill()
+    session = await start(spare=spare, prefetch=False)
+    session.want(Address(0, 0))
+    await until(lambda: session.state(Job(0, HEADS)) is State.CACHED)
+    assert [process.pid for process in workers()] != [spare.process.pid]
+    assert not any(isinstance(event, Noticed) for event in events)
+
+
+async def test_a_spare_worker_that_cannot_open_fails_what_it_was_told(
+    tmp_path: Path, made: Checkpoint, start: Start
+) -> None:
+    spare = await spare_for(open_model(made.folder), Address(0, 0), tmp_path / "cache", device="cuda:7")
+    session = await start(spare=spare, device="cuda:7")
+    session.want(Address(0, 0))
+    await until(lambda: session.state(Job(0, HEADS)) is State.FAILED)
+    failure = session.failure(Job(0, HEADS))
+    assert failure
+    assert failure.title == "Device problem"
 
 
 async def test_without_prefetch_only_the_selection_is_computed(start: Start) -> None:
