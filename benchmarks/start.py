@@ -18,6 +18,9 @@ _CURVE = re.compile("[\u2801-\u28ff]{3}")
 _FIGURES = re.compile(r"128×4096.*top-10|top-10.*128×4096", re.DOTALL)
 """The table beside the curves."""
 
+_LAYER = re.compile(r"layer 0\s+●")
+"""Its line in the tree, once all of it is there."""
+
 _IMPORT = "import time; t = time.perf_counter(); import svdtui.tui.app; print(time.perf_counter() - t)"
 
 
@@ -28,6 +31,9 @@ class Start:
     first_byte: float
     first_frame: float
     spectrum: float
+    """A curve and its figures."""
+    layer: float
+    """All heads of its layer."""
 
 
 def start_rows(folder: Path, starts: int) -> Iterator[Row]:
@@ -64,14 +70,15 @@ def fresh_start(model: str | Path, environ: Mapping[str, str] | None = None) -> 
 
 
 def start(model: str | Path, home: Path, environ: Mapping[str, str] | None = None) -> Start:
-    """One start, until the spectra of head 0.0 are on the screen; then quit."""
+    """One start, until layer 0 is there; then quit."""
     with Program([model, "--at", "0.0"], home, environ) as program:
         first_byte = program.wait_for(lambda text: program.size)
         first_frame = program.wait_for(lambda text: "svdtui" in text and "layer 0" in text)
         spectrum = program.wait_for(lambda text: _CURVE.search(text) and _FIGURES.search(text))
+        layer = program.wait_for(_LAYER.search)
         program.settle()
         program.quit()
-    return Start(first_byte, first_frame, spectrum)
+    return Start(first_byte, first_frame, spectrum, layer)
 
 
 def _seconds_to_import() -> float:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _STEP_SECONDS = 0.05
 """Least time between two messages about progress."""
 
-_SOON = 0.2
+_SOON = 0.5
 """Seconds within which a job is done before anybody would look at a part of it."""
 
 
@@ -165,7 +165,7 @@ class _Account:
                 total=step.total,
                 waiting=step.waiting,
             )
-            if self._slices and now - self._begin > _SOON:
+            if self._slices and (now - self._begin) * step.total > _SOON * step.done:  # at this pace it takes longer
                 slices, self._slices = self._slices, []
                 self._channel.send("solved", job=self._job, slices=[each.packed() for each in slices])
 
