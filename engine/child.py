@@ -31,7 +31,8 @@ class Channel:
 
     def send_error(self, job: str | None, error: EngineError) -> None:
         """Say that a job failed, or (None) that no job can be computed."""
-        self.send("failed", job=job, title=error.title, message=error.message, hint=error.hint)
+        kind = type(error).__name__
+        self.send("failed", job=job, kind=kind, title=error.title, message=error.message, hint=error.hint)
 
 
 def die_with_parent() -> None:

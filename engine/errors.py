@@ -45,6 +45,14 @@ class EngineError(Exception):
         return type(self), (self.message, self.hint)
 
 
+def error_of(kind: str, message: str, hint: str) -> EngineError:
+    """The error that another process has told of by the name of its class, its message and its hint."""
+    found = globals().get(kind)
+    if isinstance(found, type) and issubclass(found, EngineError):
+        return found(message, hint)
+    return WorkerError(message, hint)
+
+
 class AddressError(EngineError):
     """No such layer, head or matrix in this model, or the text is no address."""
 

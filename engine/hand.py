@@ -3,14 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from .address import Address
 from .cache_dir import default_cache_dir
 from .choices import Solver
+from .errors import error_of
 from .model import HEADS, Job, Model
 from .process import WorkerProcess
+from .target import HubName
 
 
 class Spare:
@@ -20,16 +23,42 @@ class Spare:
         self.process = process
         self.request: dict[str, Any] | None = None
         """What it has been told to open."""
+        self.doing = ""
+        """What it waits for while it opens a model, as a sentence."""
         self.job: Job | None = None
         """What it has been told to compute."""
         self.since = 0.0
+
+    def open(self, name: HubName, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool) -> None:
+        """Have it open a model on the Hub; `opened` waits for that."""
+        location = f"{name.url}/{name.path}" if name.path else name.url
+        self.request = _request(location, None, solver, device, cache_dir, offline=offline)
+        self.process.send(self.request)
+
+    async def opened(self) -> dict[str, Any] | None:
+        """What `reopened` makes the same model of; None when the process has ended without a word.
+
+        Raises:
+            EngineError: the model cannot be opened.
+        """
+        async with aclosing(self.process.events()) as events:
+            async for event in events:
+                match event:
+                    case {"event": "opening", "doing": doing}:
+                        self.doing = doing
+                    case {"event": "opened", "source": source}:
+                        return dict(source)
+                    case {"event": "failed", "kind": kind, "message": message, "hint": hint}:
+                        raise error_of(kind, message, hint)
+        return None
 
     def begin(
         self, model: Model, address: Address, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool
     ) -> None:
         """Tell it what to open, and to compute the heads that a user who opens the model at a place looks at."""
-        self.request = request_for(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline)
-        self.process.send(self.request)
+        if self.request is None:
+            self.request = request_for(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline)
+            self.process.send(self.request)
         jobs = model.jobs(address) if address.layer is not None else ()
         self.job = next((job for job in jobs if job.kind == HEADS), None)
         if self.job is not None:
@@ -39,9 +68,15 @@ class Spare:
 
 def request_for(model: Model, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool) -> dict[str, Any]:
     """What tells a worker to open a model: the fields of `job_request.Opening`."""
+    return _request(model.location, model.key, solver, device, cache_dir, offline=offline)
+
+
+def _request(
+    location: str, key: str | None, solver: Solver, device: str, cache_dir: Path | None, *, offline: bool
+) -> dict[str, Any]:
     return {
-        "location": model.location,
-        "key": model.key,
+        "location": location,
+        "key": key,
         "solver": solver,
         "device": device,
         "cache_dir": str(cache_dir or default_cache_dir()),

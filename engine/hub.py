@@ -4,6 +4,7 @@ The library does what every Hub tool does through it: it resolves the revision (
 commit), keeps config and index in the local Hub cache, and knows the token. Weights in that cache are read from there.
 """
 
+import base64
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -45,6 +46,7 @@ class HubSource:
         offline: bool = False,
         notice: str = "",
         watch: Watch = no_watch,
+        paths: Mapping[str, Path] | None = None,
     ) -> None:
         self.name = name.repo_id
         self.revision = commit
@@ -56,13 +58,43 @@ class HubSource:
         self._records = records
         self.is_offline = offline
         self._stats = {file: FileStat(known.size, 0, known.sha256 or "") for file, known in files.items()}
-        self._paths = self._cached_files()
+        self._files = files
+        self._paths = dict(self._cached_files() if paths is None else paths)
         for file, path in self._paths.items():
             blob = blob_of(path)
             mtime_ns = 0 if blob else path.stat().st_mtime_ns  # a plain file may have been put in its place
             self._stats[file] = FileStat(self._stats[file].size, mtime_ns, blob)
         self._spare: dict[str, bytes] = {}
         self._ranges = RangeReader(access, name.repo_id, commit, files)
+
+    def described(self) -> dict[str, Any]:
+        """What `restored` makes the same source of, in JSON: what was asked of the Hub need not be asked again."""
+        return {
+            "repo_id": self.name,
+            "commit": self.revision,
+            "files": {file: [known.size, known.sha256, known.is_listed] for file, known in self._files.items()},
+            "paths": {file: str(path) for file, path in self._paths.items()},
+            "spare": {file: base64.b64encode(data).decode() for file, data in self._spare.items()},
+            "offline": self.is_offline,
+            "notice": self.notice,
+        }
+
+    @classmethod
+    def restored(cls, described: Mapping[str, Any], root: Path) -> "HubSource":
+        """The inverse of `described`; records are under `root`. It neither asks the Hub nor loads its libraries."""
+        name, commit = HubName(described["repo_id"]), described["commit"]
+        source = cls(
+            name,
+            commit,
+            {file: RemoteFile(*known) for file, known in described["files"].items()},
+            HubRecords(root, name.repo_id, commit),
+            HubAccess(),
+            offline=described["offline"],
+            notice=described["notice"],
+            paths={file: Path(path) for file, path in described["paths"].items()},
+        )
+        source._spare = {file: base64.b64decode(data) for file, data in described["spare"].items()}
+        return source
 
     def _cached_files(self) -> dict[str, Path]:
         """What the local Hub cache has of this commit, whole."""

@@ -8,18 +8,20 @@ there and only spectra come back: whoever answers opens the model and reads its 
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .choices import Solver
 from .errors import ModelChangedError
-from .model import Job
+from .model import Job, Model
 from .opening import open_model
-from .store import Store
+from .source import Watch, no_watch
 
 if TYPE_CHECKING:
     from .compute import Computer
+    from .store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class Opening:
     """What opens the same model with the same choices in another process."""
 
     location: str
-    key: str
-    """That of the model's files; others at the same place are refused."""
+    key: str | None
+    """That of the model's files; others at the same place are refused. None takes whatever is there."""
     solver: Solver
     device: str = "auto"
     cache_dir: str | None = None
@@ -37,18 +39,26 @@ class Opening:
     threads: int | None = None
     """Threads of the CPU to use; None for as many as its BLAS would."""
 
-    def open(self) -> "tuple[Store, Computer]":
+    def open(
+        self, watch: Watch = no_watch, opened: Callable[[Model], None] = lambda model: None
+    ) -> "tuple[Store, Computer]":
         """Open the model, and what computes its jobs.
+
+        Args:
+            watch: called at least every 0.05 s while the network is waited for; what it raises ends the opening.
+            opened: called with the model before the device is chosen.
 
         Raises:
             ModelChangedError: its files are not those that the key names.
             EngineError: it cannot be opened here.
         """
         cache_dir = Path(self.cache_dir) if self.cache_dir else None
-        model = open_model(self.location, offline=self.offline, cache_dir=cache_dir)
-        if model.key != self.key:
+        model = open_model(self.location, offline=self.offline, cache_dir=cache_dir, watch=watch)
+        if self.key not in {None, model.key}:
             raise ModelChangedError(f"{model.name} has changed since it was opened.", "Quit and open the model again.")
+        opened(model)
         from .compute import Computer  # torch, with an accelerator
+        from .store import Store
 
         return Store(model, self.solver, cache_dir), Computer(model, self.solver, self.device, self.threads)
 

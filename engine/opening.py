@@ -1,7 +1,8 @@
 """From what a user typed to a model."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .checkpoint import read_checkpoint
 from .errors import ChoiceError, NetworkError
@@ -43,6 +44,18 @@ def open_model(
         )
     target = find_target(str(model), revision) if isinstance(model, str) or revision is not None else model
     return Model(read_checkpoint(_source(target, offline, cache_dir, watch, access)))
+
+
+def reopened(described: Mapping[str, Any], cache_dir: Path | None = None) -> Model:
+    """The model on the Hub that another process has opened, from what its source said of itself.
+
+    Raises:
+        EngineError: it cannot be used; what it needs may be gone from the local Hub cache.
+    """
+    from .cache_dir import default_cache_dir
+    from .hub import HubSource
+
+    return Model(read_checkpoint(HubSource.restored(described, cache_dir or default_cache_dir())))
 
 
 def _source(

@@ -1,11 +1,13 @@
 """The compute process: `python -m svdtui.engine.worker [--network]`, driven by JSON lines on stdin and stdout.
 
-While it waits for the first line it imports what it needs; with `--network` the Hub's libraries too.
-The first line opens a model: the fields of `Opening`. Each further line is a
-job: `{"job": "12.heads", "most_remote": 200000000, "head": 5}` (one that would read more than that over a network is
-not begun; null for no limit), or the end of one: `{"cancel": "12.heads"}`. With `head`, which may be null, slices are
-told of before the job is done, where that takes long, and those of this head come first. Answers, one per line:
+While it waits for the first line it imports what it needs first: what computes, or the Hub's libraries (`--network`).
+The first line opens a model: the fields of `Opening`; without a key, what it finds there is told. Each further line
+is a job: `{"job": "12.heads", "most_remote": 200000000, "head": 5}` (one that would read more than that over a network
+is not begun; null for no limit), or the end of one: `{"cancel": "12.heads"}`. With `head`, which may be null, slices
+are told of before the job is done, where that takes long, and those of this head come first. Answers, one per line:
 
+    {"event": "opening", "doing"}                   what it waits for, as a sentence, where it was given no key
+    {"event": "opened", "source"}                   what another process makes the same model of: see `reopened`
     {"event": "ready", "device", "note", "devices"}    and how many devices a scan could use
     {"event": "header", "file", "data"}             a shard's header has been read, in base64
     {"event": "step", "job", "bytes_read", "bytes_total", "done", "total", "waiting"}
@@ -33,13 +35,14 @@ from typing import TYPE_CHECKING, Any
 from .child import Channel, die_with_parent, unexpected
 from .device import choose_devices
 from .errors import EngineError
+from .hub import HubSource
 from .job_request import Opening
-from .model import Job, job_name
-from .store import Store
+from .model import Job, Model, job_name
 
 if TYPE_CHECKING:
     from .arriving import SolvedSlices
     from .compute import Computer, Step
+    from .store import Store
 
 _STEP_SECONDS = 0.05
 """Least time between two messages about progress."""
@@ -92,7 +95,7 @@ def main() -> None:
     try:
         _import_early(network="--network" in sys.argv[1:])
         opening = Opening(**requests.next())
-        store, computer = _open(opening)
+        store, computer = _open(opening, channel)
     except EngineError as error:
         channel.send_error(None, error)
         return
@@ -116,23 +119,39 @@ def main() -> None:
 
 
 def _import_early(*, network: bool) -> None:
-    from . import compute  # noqa: F401
+    if not network:
+        from . import compute, store  # noqa: F401
 
-    if network:
-        from huggingface_hub import HfApi, get_session
+        return
+    from huggingface_hub import HfApi, get_session
 
-        from . import hub_opening  # noqa: F401
+    from . import hub_opening  # noqa: F401
 
-        get_session()
-        HfApi()
+    get_session()
+    HfApi()
 
 
-def _open(opening: Opening) -> "tuple[Store, Computer]":
+def _open(opening: Opening, channel: Channel) -> "tuple[Store, Computer]":
     if opening.threads:
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(opening.threads, "blas")  # others of this machine's cores have workers of their own
-    return opening.open()
+    if opening.key is not None:
+        return opening.open()
+    said = ""
+
+    def watch(doing: str) -> None:
+        nonlocal said
+        if doing != said:
+            said = doing
+            channel.send("opening", doing=doing)
+
+    def opened(model: Model) -> None:
+        source = model.checkpoint.source
+        assert isinstance(source, HubSource)
+        channel.send("opened", source=source.described())
+
+    return opening.open(watch, opened)
 
 
 class _Account:
@@ -176,7 +195,9 @@ class _Account:
                 self._slices.append(slices)
 
 
-def _serve(request: dict[str, Any], store: Store, computer: "Computer", channel: Channel, requests: _Requests) -> None:
+def _serve(
+    request: dict[str, Any], store: "Store", computer: "Computer", channel: Channel, requests: _Requests
+) -> None:
     name, most_remote = request["job"], request["most_remote"]
     job = Job.parse(name)
     account = _Account(name, channel, with_slices="head" in request)

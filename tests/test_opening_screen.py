@@ -152,7 +152,7 @@ def test_it_is_left_at_once_while_the_hub_is_silent(hub: HubServer, opened: Open
 def test_tries_are_counted_and_the_last_one_ends_in_a_sentence(hub: HubServer, opened: Opened) -> None:
     hub.refuse()
     with opened("org/tiny") as terminal:
-        terminal.wait_for("Waiting for the network, try 2 of 5 (connection refused)")
+        terminal.wait_for(re.compile(r"Waiting for the network, try [2-5] of 5 \(connection refused\)"))
         terminal.wait_for("svdtui: ", timeout=40)
         assert terminal.wait_exit() == 1
         assert "connection refused" in flat(terminal)
@@ -351,10 +351,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
 def test_shapes_are_shown_as_soon_as_the_header_is_read(hub: HubServer, opened: Opened, wide: Checkpoint) -> None:
     hub.add("org/wide", wide.folder)
     hub.bandwidth = 1.5e6
+    hub.faults.append(Slow(2, host="storage", file="*.safetensors"))
     with opened("org/wide", "--at", "1.0.q", "--no-prefetch", size=(120, 30)) as terminal:
         terminal.wait_for("─ … ─")
         assert re.search(r"if flat 10/n +… ", terminal.text())
-        terminal.wait_for("─ 128×1024 · n = 128 · bf16 ─")
+        terminal.wait_for("─ 128×1024 · n = 128 · bf16")
         assert "…" not in terminal.text()
         terminal.wait_for("─ 128×1024 · n = 128 · bf16 · gram64 ─")
 
@@ -373,11 +374,9 @@ def test_bytes_are_told_while_a_layer_is_read_and_what_the_network_does(
     hub.bandwidth = 1.5e6
     hub.faults.append(ServerError(503, host="storage", skip=1, times=2))
     with opened("org/wide", "--at", "1") as terminal:
-        terminal.wait_for("The compute process is starting …")
         terminal.wait_for("5.2 MB from the Hub.")
         terminal.wait_for(re.compile(r"◐ layer 1: waiting for the network, try 2 of 5"))
         terminal.wait_for(READING)
-        assert "5.2 MB from the Hub." in terminal.text()
 
 
 def test_esc_stops_a_stream_and_r_reads_it_again(hub: HubServer, opened: Opened, wide: Checkpoint) -> None:

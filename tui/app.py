@@ -1,6 +1,7 @@
 """The application: theme, global keys, signals and the session's life. What is on screen is in `screens`."""
 
 import asyncio
+import importlib
 import os
 import signal
 from collections.abc import Iterable
@@ -115,6 +116,8 @@ class SvdtuiApp(App[int]):
         self._watch_size(self.size)
         if self.explorer is not None:
             self.call_after_refresh(self._begin, self.explorer)
+        else:
+            self.call_after_refresh(lambda: self.run_worker(self._get_ready()))
 
     async def on_opening_opened(self, message: Opening.Opened) -> None:
         """The explorer takes over."""
@@ -174,6 +177,17 @@ class SvdtuiApp(App[int]):
     def _take_spare(self) -> Spare | None:
         spare, self._spare = self._spare, None
         return spare
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a thread still waits for the network."""
+        return self._opener is not None and self._opener.is_running
+
+    async def _get_ready(self) -> None:
+        """Import what the explorer needs while the model is opened; keys are answered in between."""
+        for module in ("numpy", "svdtui.engine.session", "plotext", "svdtui.tui.scene"):
+            importlib.import_module(module)
+            await asyncio.sleep(0.01)
 
     def _leave(self, return_code: int) -> None:
         if self._opener is not None:

@@ -284,7 +284,7 @@ def command(
                 dask=dask,
             )
         else:
-            opened = what_to_show(target, start, offline=offline, cache_dir=cache_dir)
+            opened = what_to_show(target, start)
             os.environ.setdefault("ESCDELAY", "50")  # ms until a lone escape byte counts as the key: half of Textual's
             from .explore import explore
 

@@ -3,16 +3,19 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from svdtui.engine.address import Address
 from svdtui.engine.hand import Spare
 from svdtui.engine.model import Model
+from svdtui.engine.opening import open_model
 from svdtui.engine.process import WorkerProcess
+from svdtui.engine.target import HubName
 
-from .opener import Opener
+from .opener import Opener, by_worker
 from .places import Places
 from .start import first_address
 
@@ -21,15 +24,17 @@ if TYPE_CHECKING:
 
     from .app import SvdtuiApp
 
+    class _Choices(TypedDict):
+        """What a worker must know as well as the screen."""
 
-async def _spare(*, network: bool) -> Spare | None:
-    with suppress(OSError):  # the session tries again, and says why it cannot
-        return Spare(await WorkerProcess.start(network=network))
-    return None
+        solver: Solver
+        device: str
+        cache_dir: Path | None
+        offline: bool
 
 
 def explore(
-    model: Model | Opener,
+    model: Model | HubName | Opener,
     at: Address | None,
     *,
     solver: "Solver" = "gram64",
@@ -47,31 +52,27 @@ def explore(
     `at` is where to open; None for where the user was last.
 
     Raises:
-        EngineError: an `Opener` could not open its model, or the model has no such place.
+        EngineError: a model could not be opened, or it has no such place.
     """
 
+    def here(watch: Callable[[str], None]) -> Model:
+        assert isinstance(model, HubName)
+        return open_model(model, offline=offline, cache_dir=cache_dir, watch=watch)
+
     async def run() -> "SvdtuiApp":
-        spare = await _spare(network=True) if isinstance(model, Opener) else None
+        choices: _Choices = {"solver": solver, "device": device, "cache_dir": cache_dir, "offline": offline}
+        spare = None
+        shown = Opener(str(model), here) if isinstance(model, HubName) else model
+        if isinstance(model, HubName) and (spare := await _spare(network=True)):
+            spare.open(model, **choices)
+            shown = Opener(str(model), by_worker(spare, asyncio.get_running_loop(), cache_dir, here))
         from .app import SvdtuiApp
 
         if isinstance(model, Model) and (
             spare := await _spare(network=False)
         ):  # not before: the first frame would wait
-            first = first_address(model, at, Places())
-            spare.begin(model, first, solver=solver, device=device, cache_dir=cache_dir, offline=offline)
-        app = SvdtuiApp(
-            model,
-            at,
-            solver=solver,
-            device=device,
-            cache_dir=cache_dir,
-            prefetch=prefetch,
-            offline=offline,
-            workers=workers,
-            dask=dask,
-            k=k,
-            spare=spare,
-        )
+            spare.begin(model, first_address(model, at, Places()), **choices)
+        app = SvdtuiApp(shown, at, **choices, prefetch=prefetch, workers=workers, dask=dask, k=k, spare=spare)
         await app.run_async(mouse=mouse)
         return app
 
@@ -79,7 +80,13 @@ def explore(
     if app.failure is not None:
         raise app.failure
     status = app.return_code or 0
-    if isinstance(model, Opener) and model.is_running:
+    if app.is_opening:
         sys.stdout.flush()
         os._exit(status)  # the ordinary end may wait for the network: for threads of the libraries that use it
     return status
+
+
+async def _spare(*, network: bool) -> Spare | None:
+    with suppress(OSError):  # the session tries again, and says why it cannot
+        return Spare(await WorkerProcess.start(network=network))
+    return None

@@ -2,14 +2,22 @@
 
 import threading
 import traceback
+from asyncio import AbstractEventLoop, run_coroutine_threadsafe
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from svdtui.engine.errors import EngineError, WorkerError
+from svdtui.engine.hand import Spare
 from svdtui.engine.model import Model
+from svdtui.engine.opening import reopened
 
 Open = Callable[[Callable[[str], None]], Model]
 """Opens a model; calls what it is given again and again with what it waits for, and lets through what that raises."""
+
+
+_BEAT = 0.05
+"""Seconds between two looks at what a worker does."""
 
 
 class _Left(BaseException):
@@ -60,6 +68,28 @@ class Opener:
             found = _unexpected(self.name, error)
         if not self._left.is_set():
             done(found)
+
+
+def by_worker(spare: Spare, loop: AbstractEventLoop, cache_dir: Path | None, here: Open) -> Open:
+    """Waits for the model that a worker has been told to open, so that this process need not load what that needs.
+
+    `loop` is that of the worker; `here` opens the model in this process, should the worker's have ended.
+    """
+
+    def open_it(watch: Callable[[str], None]) -> Model:
+        answer = run_coroutine_threadsafe(spare.opened(), loop)
+        while not answer.done():
+            try:
+                watch(spare.doing)
+            except BaseException:
+                answer.cancel()
+                raise
+            with suppress(TimeoutError, EngineError):
+                answer.result(_BEAT)
+        described = answer.result()
+        return here(watch) if described is None else reopened(described, cache_dir)
+
+    return open_it
 
 
 def _unexpected(name: str, error: Exception) -> WorkerError:

@@ -12,25 +12,22 @@ from svdtui.engine.model import Model
 from svdtui.engine.opening import download, open_model
 from svdtui.engine.target import HubName, name_on_hub, shortened_name
 
-from .opener import Opener
 from .places import Places
 from .stderr import say
 
 
-def what_to_show(
-    target: Path | HubName, start: Address | None, *, offline: bool, cache_dir: Path | None
-) -> Model | Opener:
-    """What the screen is to show: a model, or how to open one that is not on this disk.
+def what_to_show(target: Path | HubName, start: Address | None) -> Model | HubName:
+    """What the screen is to show: a model, or the name of one that is opened when the screen is there.
 
     Raises:
         EngineError: a path cannot be opened, or its model has no such place.
     """
-    if isinstance(target, Path):
-        opened = open_model(target)
-        if start is not None:
-            opened.check(start)
-        return opened
-    return Opener(str(target), lambda watch: open_model(target, offline=offline, cache_dir=cache_dir, watch=watch))
+    if isinstance(target, HubName):
+        return target
+    opened = open_model(target)
+    if start is not None:
+        opened.check(start)
+    return opened
 
 
 def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
