@@ -5,6 +5,8 @@ VENV = .venv
 BIN = $(VENV)/bin
 PYTHON ?=
 PYTEST_ARGS ?=
+# A module's tests stay together, for they share what was made for them; most of their time is waiting.
+PYTEST_PROCESSES ?= --numprocesses auto --maxprocesses 4 --dist loadscope
 BENCH_ARGS ?=
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
@@ -30,7 +32,7 @@ check: ## format, lint, types, import contracts and tests, with what .venv holds
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
 bench: $(TEST_READY) ## measure speed and memory, each beside its reference, in one run
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/run.py $(BENCH_ARGS)
