@@ -69,9 +69,9 @@ class Cpu:
 
         is_read = threading.Event()
         with self._blas.limit(limits=1, user_api="blas"):
-            if self._threads > 1:  # a fast network takes a core: one thread leaves it to the reading
-                self._pool.submit(is_read.wait)
             try:
+                if self._threads > 1:  # a fast network takes a core: one thread leaves it to the reading
+                    self._pool.submit(is_read.wait)
                 ordered = sorted(tensors, key=lambda tensor: (tensor.side == "columns", tensor.ref.nbytes))
                 memory = reader.reserve([tensor.ref.nbytes for tensor in ordered])
                 for tensor, first, slices in reader.read_slices(ordered, memory, urgent):

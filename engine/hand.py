@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ class Spare:
 
     def open(self, name: HubName, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool) -> None:
         """Have it open a model on the Hub; `opened` waits for that."""
-        location = f"{name.url}/{name.path}" if name.path else name.url
-        self.request = _request(location, None, solver, device, cache_dir, offline=offline)
+        self.request = _request(asdict(name), None, solver, device, cache_dir, offline=offline)
         self.process.send(self.request)
 
     async def opened(self) -> dict[str, Any] | None:
@@ -72,7 +72,13 @@ def request_for(model: Model, *, solver: Solver, device: str, cache_dir: Path | 
 
 
 def _request(
-    location: str, key: str | None, solver: Solver, device: str, cache_dir: Path | None, *, offline: bool
+    location: str | dict[str, Any],
+    key: str | None,
+    solver: Solver,
+    device: str,
+    cache_dir: Path | None,
+    *,
+    offline: bool,
 ) -> dict[str, Any]:
     return {
         "location": location,
@@ -109,6 +115,8 @@ class Hand:
         if spare is not None and spare.job is not None:
             self.running[spare.job] = spare.since
         self._grace: asyncio.TimerHandle | None = None
+        self._is_deaf: tuple[float, Callable[[], None]] | None = None
+        """What is to be done, and after how long, when one that is still starting does not listen then either."""
 
     async def start(self) -> WorkerProcess:
         """Start the process and tell it what to open.
@@ -134,19 +142,35 @@ class Hand:
         self.running[job] = time.monotonic()
         _send_job(self.process, job, most_remote, head)
 
+    def ready(self) -> None:
+        """It has opened the model, and listens from now on."""
+        self.is_ready, self.starts_failed = True, 0
+        if self._is_deaf is not None:
+            self._be_patient(*self._is_deaf)
+
     def drop(self, job: Job, grace: float, deaf: Callable[[], None]) -> None:
-        """Ask it to stop a job; where it does not listen within `grace` seconds, `deaf` is called."""
+        """Ask it to stop a job; where it does not listen within `grace` seconds, `deaf` is called.
+
+        One that is still starting is given the time that takes.
+        """
         self.running.pop(job, None)
         if self.process is not None:
             self.stopping = job
             self.process.send({"cancel": str(job)})
-            self._grace = asyncio.get_running_loop().call_later(grace, deaf)
+            if self.is_ready:
+                self._be_patient(grace, deaf)
+            else:
+                self._is_deaf = grace, deaf
+
+    def _be_patient(self, grace: float, deaf: Callable[[], None]) -> None:
+        self._is_deaf = None
+        self._grace = asyncio.get_running_loop().call_later(grace, deaf)
 
     def stopped(self, job: Job) -> None:
         """It has answered for a job."""
         self.running.pop(job, None)
         if self.stopping == job:
-            self.stopping = None
+            self.stopping = self._is_deaf = None
             if self._grace is not None:
                 self._grace.cancel()
 
@@ -157,6 +181,7 @@ class Hand:
     def kill(self) -> None:
         """End the process at once, and all that it has started."""
         process, self.process, self.is_ready, self.stopping = self.process, None, False, None
+        self._is_deaf = None
         self.running.clear()
         if process is not None:
             process.kill()

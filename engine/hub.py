@@ -65,6 +65,8 @@ class HubSource:
             mtime_ns = 0 if blob else path.stat().st_mtime_ns  # a plain file may have been put in its place
             self._stats[file] = FileStat(self._stats[file].size, mtime_ns, blob)
         self._spare: dict[str, bytes] = {}
+        self._headers: dict[str, bytes] = {}
+        """Those that could not be kept on disk."""
         self._ranges = RangeReader(access, name.repo_id, commit, files)
 
     def described(self) -> dict[str, Any]:
@@ -75,25 +77,37 @@ class HubSource:
             "files": {file: [known.size, known.sha256, known.is_listed] for file, known in self._files.items()},
             "paths": {file: str(path) for file, path in self._paths.items()},
             "spare": {file: base64.b64encode(data).decode() for file, data in self._spare.items()},
+            "headers": {file: base64.b64encode(header).decode() for file, header in self._headers.items()},
             "offline": self.is_offline,
             "notice": self.notice,
         }
 
     @classmethod
     def restored(cls, described: Mapping[str, Any], root: Path) -> "HubSource":
-        """The inverse of `described`; records are under `root`. It neither asks the Hub nor loads its libraries."""
+        """The inverse of `described`; records are under `root`. It neither asks the Hub nor loads its libraries.
+
+        Raises:
+            ReadError: what was in the local Hub cache is gone.
+        """
         name, commit = HubName(described["repo_id"]), described["commit"]
-        source = cls(
-            name,
-            commit,
-            {file: RemoteFile(*known) for file, known in described["files"].items()},
-            HubRecords(root, name.repo_id, commit),
-            HubAccess(),
-            offline=described["offline"],
-            notice=described["notice"],
-            paths={file: Path(path) for file, path in described["paths"].items()},
-        )
-        source._spare = {file: base64.b64decode(data) for file, data in described["spare"].items()}
+        try:
+            source = cls(
+                name,
+                commit,
+                {file: RemoteFile(*known) for file, known in described["files"].items()},
+                HubRecords(root, name.repo_id, commit),
+                HubAccess(),
+                offline=described["offline"],
+                notice=described["notice"],
+                paths={file: Path(path) for file, path in described["paths"].items()},
+            )
+        except OSError as error:
+            raise ReadError(
+                f"Files of {name} have gone from the local Hub cache while it was opened: {error.strerror or error}.",
+                "Open the model again.",
+            ) from error
+        for kept, sent in ((source._spare, "spare"), (source._headers, "headers")):
+            kept.update({file: base64.b64decode(data) for file, data in described[sent].items()})
         return source
 
     def _cached_files(self) -> dict[str, Path]:
@@ -210,11 +224,13 @@ class HubSource:
 
     def kept_header(self, name: str) -> bytes | None:
         """The header, when it was read before."""
-        return self._records.header(name)
+        return self._headers.get(name) or self._records.header(name)
 
     def keep_header(self, name: str, header: bytes) -> None:
         """Keep a header beside the results."""
         self._records.keep_header(name, header)
+        if self._records.header(name) is None:
+            self._headers[name] = header
 
 
 def no_bar() -> Any:

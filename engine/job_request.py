@@ -18,6 +18,7 @@ from .errors import ModelChangedError
 from .model import Job, Model
 from .opening import open_model
 from .source import Watch, no_watch
+from .target import HubName
 
 if TYPE_CHECKING:
     from .compute import Computer
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Opening:
     """What opens the same model with the same choices in another process."""
 
-    location: str
+    location: str | HubName
     key: str | None
     """That of the model's files; others at the same place are refused. None takes whatever is there."""
     solver: Solver

@@ -156,9 +156,14 @@ class HeadsOverview(Overview):
         return there
 
     def _are_solved(self, matrix: str) -> "NDArray[np.bool_]":
-        if self.so_far is not None and matrix in self.so_far:
-            return self.so_far[matrix][None]
-        return super()._are_solved(matrix)
+        if self.so_far is None:
+            return super()._are_solved(matrix)
+        return self.so_far.get(matrix, np.zeros(self.model.slices(matrix), dtype=bool))[None]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is still being computed."""
+        return self.so_far is None or all(solved.all() for solved in self.so_far.values())
 
     def owners(self, matrix: str) -> "NDArray[np.int_]":
         """(heads,): which slice of the matrix is each query head's: its own, or that of its KV head."""

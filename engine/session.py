@@ -231,8 +231,8 @@ class Session:
 
     def seen(self, job: Job) -> JobResult | None:
         """A job's result, or while it runs what has been solved of it (see `MatrixResult.solved`)."""
-        part = self._parts.get(job) if self._is_running(job) else None
-        return part.result if part is not None else self.result(job)
+        part = self._parts.get(job)
+        return part.result if part is not None and self._is_running(job) else self.result(job)
 
     def tables(self, job: Job) -> Tables | None:
         """A job's figures without its spectra, as far as they have been read: for views of many layers."""
@@ -377,7 +377,7 @@ class Session:
         if hand.process is not None or (hand.task is not None and not hand.task.done()):
             return
         hand.task = asyncio.get_running_loop().create_task(self._run(hand))
-        hand.task.add_done_callback(lambda _: self._pump())
+        hand.task.add_done_callback(lambda task: self._has_ended(hand, task))
 
     async def _run(self, hand: Hand) -> None:
         """One process's life, from its start to its end."""
@@ -385,7 +385,11 @@ class Session:
             process = await hand.start()
         except OSError as error:  # no process, memory or file descriptor left
             message = f"The compute process cannot be started: {error.strerror or error}."
-            self._fail(None, Failure("Worker failed", message, "Close other programs, then press r."))
+            failure = Failure("Worker failed", message, "Close other programs, then press r.")
+            if hand is self._relay:
+                self._give_up_scan(failure)
+            else:
+                self._fail(None, failure)
             return
         if self._stopped:
             hand.kill()
@@ -399,12 +403,23 @@ class Session:
             hand.kill()
             self._died(hand, how, running, was_ready)
 
+    def _has_ended(self, hand: Hand, task: asyncio.Task[None]) -> None:
+        """Nobody listens to a process any more. Where that is a flaw of ours, nothing may wait for it for ever."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            jobs = [*hand.running]
+            hand.kill()
+            message = f"What the compute process said was not understood ({type(error).__name__})."
+            for job in jobs:
+                self._fail(job, Failure("Worker failed", message, "Press r to try again, and please report it."))
+        self._pump()
+
     def _handle(self, hand: Hand, event: dict[str, Any]) -> None:
         match event:
             case {"event": "notice", "message": message}:
                 self._notice(message)
             case {"event": "ready", "device": device, "note": note}:
-                hand.is_ready, hand.starts_failed = True, 0
+                hand.ready()
                 if hand is self._worker:
                     self.device = device
                     self._uses_relay = self._uses_relay or event.get("devices", 1) > 1
@@ -467,6 +482,10 @@ class Session:
 
     def _take_in(self, job: Job, slices: list[SolvedSlices]) -> None:
         """A part of a result is there."""
+        if not self.model.is_known(job):
+            self.model.recall(job)  # another program has kept its header, so that the worker did not have to tell it
+        if not self.model.is_known(job):
+            return  # the whole comes later
         if job not in self._parts:
             self._parts[job] = PartialResult(self.model, job)
         self._parts[job].put(slices)
@@ -474,12 +493,12 @@ class Session:
 
     def _done(self, hand: Hand, job: Job, event: dict[str, Any]) -> None:
         hand.stopped(job)
-        self._parts.pop(job, None)
         if self._wishes.scan and hand.is_free and (following := self._next(hand)):
             self._give(hand, following)  # it need not wait until this result has been read back
         if self.progress and self.progress.job == job:
             self.progress = None
         self._deaths.pop(job, None)
+        self._failures.pop(job, None)
         if self.notice == self._obituary:  # the worker is well again
             self.notice = ""
         if "data" in event:
@@ -581,6 +600,8 @@ class Session:
         self._notice(self._obituary)
 
     def _changed(self, job: Job) -> None:
+        if not self._is_running(job):
+            self._parts.pop(job, None)
         self._on_event(StateChanged(job, self.state(job)))
 
     def _notice(self, message: str) -> None:

@@ -1,10 +1,11 @@
 """The compute process: `python -m svdtui.engine.worker [--network]`, driven by JSON lines on stdin and stdout.
 
 While it waits for the first line it imports what it needs first: what computes, or the Hub's libraries (`--network`).
-The first line opens a model: the fields of `Opening`; without a key, what it finds there is told. Each further line
-is a job: `{"job": "12.heads", "most_remote": 200000000, "head": 5}` (one that would read more than that over a network
-is not begun; null for no limit), or the end of one: `{"cancel": "12.heads"}`. With `head`, which may be null, slices
-are told of before the job is done, where that takes long, and those of this head come first. Answers, one per line:
+The first line opens a model: the fields of `Opening`; a name on the Hub comes as its fields, and without a key what is
+found there is told. Each further line is a job: `{"job": "12.heads", "most_remote": 200000000, "head": 5}` (one that
+would read more than that over a network is not begun; null for no limit), or the end of one:
+`{"cancel": "12.heads"}`. With `head`, which may be null, slices are told of before the job is done, where that takes
+long, and those of this head come first. Answers, one per line:
 
     {"event": "opening", "doing"}                   what it waits for, as a sentence, where it was given no key
     {"event": "opened", "source"}                   what another process makes the same model of: see `reopened`
@@ -16,7 +17,7 @@ are told of before the job is done, where that takes long, and those of this hea
     {"event": "done", "job", "data", "notice"}      the store could not be written: the result comes along in base64
     {"event": "cancelled", "job"}                   as was wished
     {"event": "too_large", "job"}                   it would read more than `most_remote`
-    {"event": "failed", "job" (or null), "title", "message", "hint"}
+    {"event": "failed", "job" (or null), "kind", "title", "message", "hint"}    `kind` is the name of the error's class
 
 It ends with its parent: on the end of stdin at once, even in the middle of a computation, and by the parent's death
 signal where the system has one.
@@ -38,6 +39,7 @@ from .errors import EngineError
 from .hub import HubSource
 from .job_request import Opening
 from .model import Job, Model, job_name
+from .target import HubName
 
 if TYPE_CHECKING:
     from .arriving import SolvedSlices
@@ -94,7 +96,7 @@ def main() -> None:
     requests = _Requests()
     try:
         _import_early(network="--network" in sys.argv[1:])
-        opening = Opening(**requests.next())
+        opening = _opening(**requests.next())
         store, computer = _open(opening, channel)
     except EngineError as error:
         channel.send_error(None, error)
@@ -129,6 +131,10 @@ def _import_early(*, network: bool) -> None:
 
     get_session()
     HfApi()
+
+
+def _opening(*, location: str | dict[str, Any], **choices: Any) -> Opening:
+    return Opening(location=location if isinstance(location, str) else HubName(**location), **choices)
 
 
 def _open(opening: Opening, channel: Channel) -> "tuple[Store, Computer]":

@@ -75,4 +75,6 @@ def test_heads_side_by_side_tell_what_is_to_come_from_what_has_no_spectrum(model
     assert heads.computed.tolist() == [False, True, True, True]
     assert heads.flaws("q").tolist() == [0, 0, 1, 0]
     assert heads.flaws("o").tolist() == [0] * 4
+    assert not heads.is_whole
+    assert not overview(model, Address(0), lambda job: result.tables(10), 10, {"q": so_far["q"]}).solved("o").any()
     assert heads.values("q", "sigma_first").tolist() == pytest.approx([np.nan, 3, np.nan, np.nan], nan_ok=True)

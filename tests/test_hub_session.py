@@ -194,6 +194,42 @@ async def test_what_was_seen_of_a_layer_goes_when_it_is_stopped(reader: HubReade
     await until(lambda: session.seen(job) is not None)
 
 
+async def test_a_part_is_seen_though_another_program_has_kept_the_header(reader: HubReader, start: Start) -> None:
+    model, job = reader.open(), Job(1, HEADS)
+    for _ in reader.open().prepare([job]):
+        pass  # what another program does; our worker finds it, and need not tell
+    assert not model.is_known(job)
+    reader.hub.bandwidth = SLOW
+    session = await start(model)
+    session.want(Address(1, 0))
+    await until(lambda: session.seen(job) is not None)
+    reader.hub.bandwidth = None
+    await cached(session, 1)
+
+
+async def test_what_is_not_understood_fails_and_does_not_run_for_ever(
+    reader: HubReader, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader.hub.bandwidth = SLOW
+    session = await start()
+    job = Job(0, HEADS)
+
+    def flawed(*_: Any) -> None:
+        raise RuntimeError("a flaw")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_take_in", flawed)
+        session.want(Address(0, 0))
+        await until(lambda: session.state(job) is State.FAILED)
+    failure = session.failure(job)
+    assert failure
+    assert failure.message == "What the compute process said was not understood (RuntimeError)."
+    reader.hub.bandwidth = None
+    session.again(Address(0, 0))
+    await until(lambda: session.state(job) is State.CACHED)
+    assert session.failure(job) is None
+
+
 async def test_slices_are_told_of_to_those_who_ask(reader: HubReader) -> None:
     """Who scans has no use for them, and would have to read them."""
     reader.hub.bandwidth = 4 * SLOW

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +27,7 @@ from svdtui.engine import (
     open_model,
     view,
 )
+from svdtui.engine import session as session_module
 from svdtui.engine.hand import Spare
 from svdtui.engine.process import WorkerProcess
 
@@ -115,6 +118,26 @@ async def test_what_a_spare_worker_finds_done_is_shown_at_once(tmp_path: Path, m
     session.want(Address(0, 0))
     assert session.result(Job(0, HEADS)) is not None
     await until(lambda: session.state(Job(1, HEADS)) is State.CACHED)  # and it goes on
+
+
+async def test_moving_on_does_not_end_a_worker_that_is_only_starting(
+    tmp_path: Path, made: Checkpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_PATIENCE", 0.05)
+    code = "import time; from svdtui.engine import worker; time.sleep(1.5); worker.main()"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdin=pipe, stdout=pipe, start_new_session=True, limit=2**26
+    )
+    spare = Spare(WorkerProcess(process))
+    options: dict[str, Any] = {"solver": "gram64", "device": "cpu", "cache_dir": tmp_path / "cache", "offline": False}
+    spare.begin(open_model(made.folder), Address(0, 0), **options)
+    session = await start(spare=spare, prefetch=False)
+    session.want(Address(0, 0))
+    session.want(Address(3, 0))
+    await until(lambda: session.state(Job(3, HEADS)) is State.CACHED)
+    assert process.returncode is None  # the same one
+    assert session.state(Job(0, HEADS)) is State.ABSENT
 
 
 async def test_a_spare_worker_that_dies_has_a_successor(

@@ -1,6 +1,7 @@
 """The worker opens a model on the Hub for the screen, which need not load what that takes."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,7 @@ from svdtui.engine import (
     Job,
     Model,
     ModelNotFoundError,
+    ReadError,
     Session,
     State,
     WorkerError,
@@ -100,7 +102,45 @@ async def test_what_cannot_be_kept_in_the_hub_cache_comes_along(
     assert model.checkpoint.source.read("config.json", 0, 10**6) == (made.folder / "config.json").read_bytes()
 
 
-@pytest.mark.parametrize(("name", "kind"), [("org/none", ModelNotFoundError), ("org/gated", AccessError)])
+async def test_a_header_that_cannot_be_kept_comes_along_too(
+    reader: HubReader, spare: Spare, home: Path, tmp_path: Path
+) -> None:
+    reader.hub.add("org/one", write_checkpoint(tmp_path / "one", layers=1).folder)
+    (home / "results").mkdir(parents=True)
+    (home / "results" / "file").write_text("no folder")
+    cache_dir = home / "results" / "file" / "cache"
+    found = HubName.parse("org/one")
+    assert found
+    spare.open(found, solver="gram64", device="cpu", cache_dir=cache_dir, offline=False)
+    described = await spare.opened()
+    assert described
+    before = reader.hub.count()
+    model = await asyncio.to_thread(reopened, described, cache_dir)
+    assert model.is_known(Job(0, HEADS))
+    assert reader.hub.count() == before
+
+
+async def test_what_has_gone_meanwhile_is_a_sentence(reader: HubReader, spare: Spare, home: Path) -> None:
+    ask(spare, reader)
+    described = await spare.opened()
+    assert described
+    shutil.rmtree(home / "huggingface")
+    with pytest.raises(
+        ReadError, match=r"have gone from the local Hub cache while it was opened.*Open the model again"
+    ):
+        reopened(described, reader.cache_dir)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("org/none", ModelNotFoundError),
+        ("org/gated", AccessError),
+        ("org/na--me", ModelNotFoundError),
+        ("org/name-", ModelNotFoundError),
+        ("models/foo", ModelNotFoundError),
+    ],
+)
 async def test_why_it_cannot_be_opened_is_said_as_if_it_were_opened_here(
     reader: HubReader, spare: Spare, made: Checkpoint, name: str, kind: type[EngineError]
 ) -> None:
@@ -125,6 +165,29 @@ async def test_when_the_worker_has_ended_the_model_is_opened_here(reader: HubRea
     open_it = by_worker(spare, asyncio.get_running_loop(), reader.cache_dir, here)
     model = await asyncio.to_thread(open_it, said.append)
     assert model.key == reader.open().key
+
+
+async def test_who_leaves_does_not_begin_to_open_it_here(reader: HubReader, spare: Spare) -> None:
+    ask(spare, reader)
+    left = False
+
+    class LeftError(BaseException):
+        pass
+
+    def watch(_: str) -> None:
+        if left:
+            raise LeftError
+
+    def here(_: object) -> Model:
+        raise AssertionError
+
+    opening = asyncio.to_thread(by_worker(spare, asyncio.get_running_loop(), reader.cache_dir, here), watch)
+    task = asyncio.ensure_future(opening)
+    await asyncio.sleep(0.02)
+    left = True
+    spare.process.kill()
+    with pytest.raises(LeftError):
+        await task
 
 
 def test_an_error_that_nobody_knows_is_one_of_the_worker() -> None:

@@ -32,7 +32,7 @@ def activity(session: Session) -> Span:
     for sentence in (session.model.heads_problem, session.model.notice, session.model.incomplete):
         if sentence:
             return f"! {sentence}", "warn"
-    if session.waiting:
+    if session.waiting or (session.running and not session.device):
         return "◔ The compute process is starting …" if not session.device else f"◔ {session.waiting} waiting", "busy"
     if 0 < session.cached < len(session.model.layers):
         return f"s computes the other {plural(len(session.model.layers) - session.cached, 'layer')}.", "dim"

@@ -87,6 +87,7 @@ def by_worker(spare: Spare, loop: AbstractEventLoop, cache_dir: Path | None, her
             with suppress(TimeoutError, EngineError):
                 answer.result(_BEAT)
         described = answer.result()
+        watch(spare.doing)  # the process may have ended because the user has left
         return here(watch) if described is None else reopened(described, cache_dir)
 
     return open_it

@@ -10,7 +10,7 @@ from svdtui.engine.address import Scope
 from svdtui.engine.choices import DEFAULT_K
 from svdtui.engine.events import State
 from svdtui.engine.model import Job, Model, job_name
-from svdtui.engine.overview import Overview
+from svdtui.engine.overview import HeadsOverview, Overview
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 from svdtui.engine.views import Row, View, view, whole_view
@@ -91,8 +91,8 @@ def has_overview(node: Node, model: Model) -> bool:
 def _overview_scene(node: Node, session: Session, k: int) -> Scene:
     model = session.model
     seen = overview_of(session, node.address, k)
-    if node.address.layer is not None:
-        words = plural(len(seen.numbers), "head")
+    if isinstance(seen, HeadsOverview):
+        words = plural(len(seen.numbers), "head") + ("" if seen.is_whole else ", as far as they are solved")
     else:
         words = f"{seen.computed.sum()}/{plural(len(seen.numbers), 'layer')} computed"
     content: Card | Drawing = MetricChart(seen) if has_figures(seen) else _overview_card(node, session, seen, k)

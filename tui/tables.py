@@ -24,9 +24,13 @@ def overview_of(session: Session, address: Address, k: int) -> HeadsOverview | L
 
 
 async def rows_of(session: Session, address: Address, k: int) -> View:
-    """The rows of a layer or the model: one result after the other, so that the screen goes on answering."""
+    """The rows of a layer, as far as they are solved, or of the layers of the model that are computed.
+
+    One result is read after the other, so that the screen goes on answering.
+    """
+    find = session.result if address.layer is None else session.seen
     found: dict[Job, JobResult | None] = {}
     for job in session.model.jobs(address):
-        found[job] = session.result(job)
+        found[job] = find(job)
         await asyncio.sleep(0)
     return await asyncio.to_thread(view, session.model, address, found.get, k=k)
