@@ -466,6 +466,7 @@ def test_a_spectrum_is_drawn_before_its_layer_has_come(
         terminal.press("left", "left")
         terminal.wait_for("layer 0 · top-10 by head")
         terminal.wait_for(re.compile(r" 5 +1( +[·\d.]+)* +·"))
+        assert "8 heads, partly solved" in terminal.text()
         hub.bandwidth = None
         terminal.wait_for(re.compile(r" 5 +1( +0\.\d+){4}"))
         leave(terminal)

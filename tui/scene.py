@@ -92,7 +92,7 @@ def _overview_scene(node: Node, session: Session, k: int) -> Scene:
     model = session.model
     seen = overview_of(session, node.address, k)
     if isinstance(seen, HeadsOverview):
-        words = plural(len(seen.numbers), "head") + ("" if seen.is_whole else ", as far as they are solved")
+        words = plural(len(seen.numbers), "head") + ("" if seen.is_whole else ", partly solved")
     else:
         words = f"{seen.computed.sum()}/{plural(len(seen.numbers), 'layer')} computed"
     content: Card | Drawing = MetricChart(seen) if has_figures(seen) else _overview_card(node, session, seen, k)
