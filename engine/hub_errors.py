@@ -83,7 +83,8 @@ class HubAccess:
             is_http = False
         if not is_http:
             raise NetworkError(
-                f"The Hub's address, {redacted(url)}, is no http address.", "Correct HF_ENDPOINT, or unset it."
+                f"The Hub's address, {redacted(url) or 'which is empty'}, is no http address.",
+                "Correct HF_ENDPOINT, or unset it.",
             )
         return url
 

@@ -230,9 +230,11 @@ class Session:
         return found
 
     def seen(self, job: Job) -> JobResult | None:
-        """A job's result, or while it runs what has been solved of it (see `MatrixResult.solved`)."""
+        """A job's result; of one that runs, or that the user has stopped, what is solved (`MatrixResult.solved`)."""
+        if found := self.result(job):
+            return found
         part = self._parts.get(job)
-        return part.result if part is not None and self._is_running(job) else self.result(job)
+        return part.result if part is not None else None
 
     def tables(self, job: Job) -> Tables | None:
         """A job's figures without its spectra, as far as they have been read: for views of many layers."""
@@ -497,8 +499,8 @@ class Session:
             self._give(hand, following)  # it need not wait until this result has been read back
         if self.progress and self.progress.job == job:
             self.progress = None
-        self._deaths.pop(job, None)
-        self._failures.pop(job, None)
+        for of_job in (self._deaths, self._failures, self._parts):
+            of_job.pop(job, None)
         if self.notice == self._obituary:  # the worker is well again
             self.notice = ""
         if "data" in event:
@@ -600,7 +602,7 @@ class Session:
         self._notice(self._obituary)
 
     def _changed(self, job: Job) -> None:
-        if not self._is_running(job):
+        if not self._is_running(job) and not self._wishes.was_stopped(job):
             self._parts.pop(job, None)
         self._on_event(StateChanged(job, self.state(job)))
 

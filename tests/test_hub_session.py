@@ -181,17 +181,25 @@ async def test_the_head_that_is_looked_at_comes_first_and_is_seen_at_once(
     assert reader.hub.bytes_of() == FIRST_READ + HEADS_BYTES
 
 
-async def test_what_was_seen_of_a_layer_goes_when_it_is_stopped(reader: HubReader, start: Start) -> None:
+async def test_what_was_seen_of_a_layer_stays_when_it_is_stopped(reader: HubReader, start: Start) -> None:
     reader.hub.bandwidth = SLOW
     session = await start()
     job = Job(0, HEADS)
     session.want(Address(0, 1))
     await until(lambda: session.seen(job) is not None)
     assert session.cancel() == job
-    assert session.seen(job) is None
+    stopped = session.seen(job)
+    assert stopped
+    session.want(Address(2, 1))
+    session.want(Address(0, 1))
+    assert session.seen(job) is not None
+    assert session.result(job) is None
     session.again(Address(0, 1))
     assert session.seen(job) is None  # it begins anew
     await until(lambda: session.seen(job) is not None)
+    session.want(Address(2, 1))  # who moves on does not keep it
+    await until(lambda: session.state(job) is State.ABSENT)
+    assert session.seen(job) is None
 
 
 async def test_a_part_is_seen_though_another_program_has_kept_the_header(reader: HubReader, start: Start) -> None:

@@ -381,7 +381,7 @@ def test_bytes_are_told_while_a_layer_is_read_and_what_the_network_does(
 
 def test_esc_stops_a_stream_and_r_reads_it_again(hub: HubServer, opened: Opened, wide: Checkpoint) -> None:
     hub.add("org/wide", wide.folder)
-    hub.bandwidth = 1e6
+    hub.bandwidth = 200_000  # seconds until the first slice is there
     with opened("org/wide", "--at", "1") as terminal:
         terminal.wait_for(READING)
         terminal.press("escape")
@@ -462,6 +462,10 @@ def test_a_spectrum_is_drawn_before_its_layer_has_come(
         rows = list(csv.DictReader(io.StringIO(metrics.read_text())))
         assert {row["matrix"] for row in rows} < set("qkvo")
         assert {(row["layer"], row["head"]) for row in rows} == {("0", "5")}
+        terminal.press("p")
+        terminal.wait_for("Pin or unpin which?")
+        terminal.press("1" if "q" in {row["matrix"] for row in rows} else "2")
+        terminal.wait_for(re.compile(r"Pinned 0\.5\.[qk]"))
         terminal.press("up")  # to another head, and from there to the layer
         terminal.press("left", "left")
         terminal.wait_for("layer 0 · top-10 by head")
@@ -469,6 +473,28 @@ def test_a_spectrum_is_drawn_before_its_layer_has_come(
         assert "8 heads, partly solved" in terminal.text()
         hub.bandwidth = None
         terminal.wait_for(re.compile(r" 5 +1( +0\.\d+){4}"))
+        leave(terminal)
+
+
+def test_what_is_there_stays_when_the_rest_is_stopped(hub: HubServer, opened: Opened, wide: Checkpoint) -> None:
+    hub.add("org/wide", wide.folder)
+    hub.bandwidth = 1e6
+    with opened("org/wide", "--at", "1", "--no-prefetch") as terminal:
+        terminal.wait_for(DRAWN)
+        terminal.press("escape")
+        terminal.wait_for("8 heads, stopped: r goes on")
+        assert_silent(hub)
+        assert DRAWN.search(terminal.text())
+        assert re.search(r"◂? [QKVO] …", terminal.text())  # no median of a part
+        terminal.press("right")
+        for _ in range(8):
+            terminal.press("down")
+        terminal.wait_for("layer 1 · head 7")
+        terminal.press("r")
+        hub.bandwidth = None
+        terminal.wait_for("cached 1/3 layers")
+        terminal.wait_for(re.compile(r"O +(1024×128 +)?[\d.]+ +[\d.]+"))
+        assert "stopped" not in terminal.text()
         leave(terminal)
 
 

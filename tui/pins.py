@@ -36,9 +36,9 @@ class Pins:
                 return f"Unpinned {address}."
         if len(self._rows) == MOST:
             return f"{MOST} spectra are pinned already: p on one of them unpins it, P unpins all."
-        rows = view(session.model, address, session.result, k=k).rows
+        rows = view(session.model, address, session.seen, k=k).rows
         if not rows:
-            return f"{address} is not computed yet."
+            return f"{address} is not there yet."
         if rows[0].problem:
             return f"{address} has no spectrum: {rows[0].problem}"
         slot = min(set(range(MOST)) - self._rows.keys())

@@ -74,6 +74,8 @@ def scene(node: Node, session: Session, k: int = DEFAULT_K, pins: Pins | None = 
         content = [*spectra, *(pins.spectra() if pins else ())] if spectra else _card(node, session, _problems(seen))
         pinned = pins.rows if pins and spectra else ()
         words = facts(entries[0]) if node.kind == "matrix" else plural(len(entries), "matrix", "matrices")
+        if seen.missing and spectra and any(map(session.cancelled, jobs_of(node, model))):
+            words += _STOPPED
         return Scene(title, node.kind, seen, entries, words, _remarks(node, model, k), content, pinned=pinned)
     entries = [Entry(row.info, row) for row in seen.rows]
     content = None if entries else _card(node, session, _problems(seen))
@@ -92,7 +94,9 @@ def _overview_scene(node: Node, session: Session, k: int) -> Scene:
     model = session.model
     seen = overview_of(session, node.address, k)
     if isinstance(seen, HeadsOverview):
-        words = plural(len(seen.numbers), "head") + ("" if seen.is_whole else ", partly solved")
+        is_stopped = any(map(session.cancelled, jobs_of(node, model)))
+        part = "" if seen.is_whole else _STOPPED if is_stopped else ", partly solved"
+        words = plural(len(seen.numbers), "head") + part
     else:
         words = f"{seen.computed.sum()}/{plural(len(seen.numbers), 'layer')} computed"
     content: Card | Drawing = MetricChart(seen) if has_figures(seen) else _overview_card(node, session, seen, k)
@@ -203,5 +207,8 @@ def _wait(session: Session) -> str:
         return "The compute process is starting …"
     return f"It comes after {job_name(session.progress.job)}." if session.progress else "It comes next."
 
+
+_STOPPED = ", stopped: r goes on"
+"""Said of what is there in part, and will stay so."""
 
 _URGENCY = [State.RUNNING, State.FAILED, State.WAITING, State.ABSENT, State.CACHED]

@@ -31,7 +31,7 @@ async def export_view(
     def drawn(row: Row) -> bool:
         return view.address.head is None or view.address.matrix is not None or row.info.matrix not in hidden
 
-    left_out = f"{plural(view.missing, 'matrix', 'matrices')} not computed yet: left out." if view.missing else ""
+    left_out = f"{plural(view.missing, 'row')} not computed yet: left out." if view.missing else ""
     await write(screen, lambda: export(view, Path.cwd(), drawn, pinned), "Exported", left_out)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from svdtui.engine.overview import HeadsOverview, LayersOverview, Overview
 from svdtui.engine.text import plural
 
+from .columns import UNKNOWN
 from .curves import Curve
 from .overview_columns import metric_text
 from .raster import Range
@@ -160,7 +161,8 @@ def _levels(seen: HeadsOverview | LayersOverview, metric: str, curves: Iterable[
     for curve in curves:
         median = seen.median(curve.ink, metric)
         at = _log10(np.array([median]))[0] if log else median
-        levels.append(Level(f"{curve.label} {metric_text(metric, median)}", curve.ink, float(at)))
+        told = metric_text(metric, median) if seen.solved(curve.ink).all() else UNKNOWN  # it moves until all are there
+        levels.append(Level(f"{curve.label} {told}", curve.ink, float(at)))
     return levels
 
 
