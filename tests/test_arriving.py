@@ -9,6 +9,7 @@ import pytest
 from svdtui.engine import HEADS, Address, Job, MatrixResult, Model, open_model, view
 from svdtui.engine.arriving import PartialResult, SolvedSlices
 from svdtui.engine.overview import HeadsOverview, overview
+from svdtui.tui.widgets.outline import Node, Outline, shows_any
 
 from .checkpoints import write_checkpoint
 
@@ -78,3 +79,20 @@ def test_heads_side_by_side_tell_what_is_to_come_from_what_has_no_spectrum(model
     assert not heads.is_whole
     assert not overview(model, Address(0), lambda job: result.tables(10), 10, {"q": so_far["q"]}).solved("o").any()
     assert heads.values("q", "sigma_first").tolist() == pytest.approx([np.nan, 3, np.nan, np.nan], nan_ok=True)
+
+
+def test_slices_are_drawn_where_they_are_shown(model: Model) -> None:
+    """Elsewhere nothing is painted for them: over SSH each frame costs."""
+    outline = Outline(model)
+    (layer,) = [node for node in outline.nodes if node.kind == "layer"]
+    head = next(node for node in outline.children(layer) if node.address == Address(0, 2))
+    matrices = {node.address.matrix: node for node in outline.children(head)}
+
+    def shown(matrix: str, index: int) -> list[Node]:
+        nodes = [outline.nodes[0], layer, head, matrices["q"], matrices["k"]]
+        return [node for node in nodes if shows_any(node, {(matrix, index)}, model)]
+
+    assert shown("q", 2) == [layer, head, matrices["q"]]
+    assert shown("k", 1) == [layer, head, matrices["k"]]
+    assert shown("o", 2) == [layer, head]
+    assert shown("q", 1) == [layer]

@@ -211,6 +211,7 @@ async def test_a_part_is_seen_though_another_program_has_kept_the_header(reader:
     session = await start(model)
     session.want(Address(1, 0))
     await until(lambda: session.seen(job) is not None)
+    assert session.state(job) is State.RUNNING
     reader.hub.bandwidth = None
     await cached(session, 1)
 
