@@ -347,6 +347,7 @@ def test_32_layers_of_32_heads_are_all_in_view(svdtui: list[str], tmp_path: Path
         terminal.wait_for("first/last")
         terminal.press("H")
         terminal.wait_for("1 of 32 layers computed")
+        terminal.wait_quiet()
         before = terminal.lines()
         terminal.press("end", "pagedown")
         terminal.wait_for("31.31.q")
