@@ -482,7 +482,7 @@ def test_what_is_there_stays_when_the_rest_is_stopped(hub: HubServer, opened: Op
     with opened("org/wide", "--at", "1", "--no-prefetch") as terminal:
         terminal.wait_for(DRAWN)
         terminal.press("escape")
-        terminal.wait_for("8 heads, stopped: r goes on")
+        terminal.wait_for("8 heads, stopped: r reads it again")
         assert_silent(hub)
         assert DRAWN.search(terminal.text())
         assert re.search(r"◂? [QKVO] …", terminal.text())  # no median of a part

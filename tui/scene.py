@@ -208,7 +208,7 @@ def _wait(session: Session) -> str:
     return f"It comes after {job_name(session.progress.job)}." if session.progress else "It comes next."
 
 
-_STOPPED = ", stopped: r goes on"
+_STOPPED = ", stopped: r reads it again"
 """Said of what is there in part, and will stay so."""
 
 _URGENCY = [State.RUNNING, State.FAILED, State.WAITING, State.ABSENT, State.CACHED]

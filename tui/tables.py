@@ -14,13 +14,14 @@ def overview_of(session: Session, address: Address, k: int) -> HeadsOverview | L
     """The heads of a layer, as far as they are solved, or the layers whose figures have been read."""
     if address.layer is None:
         session.hurry()
-        return overview(session.model, address, session.tables, k)
-    seen = session.seen(Job(address.layer, HEADS))
-    if seen is None:
-        return overview(session.model, address, lambda job: None, k)
-    tables = session.tables(seen.job) or seen.tables(k)
-    so_far = {name: matrix.solved for name, matrix in seen.matrices.items()}
-    return overview(session.model, address, lambda job: tables, k, so_far)
+    else:
+        job = Job(address.layer, HEADS)
+        seen = session.seen(job)
+        if seen is not None and session.tables(job) is None:
+            tables = seen.tables(k)
+            so_far = {name: matrix.solved for name, matrix in seen.matrices.items()}
+            return overview(session.model, address, lambda _: tables, k, so_far)
+    return overview(session.model, address, session.tables, k)
 
 
 async def rows_of(session: Session, address: Address, k: int) -> View:
