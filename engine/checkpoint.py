@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -78,6 +79,14 @@ class Checkpoint:
     unread_shards: set[str] = field(default_factory=set)
     """Shards whose header has not been read."""
 
+    @cached_property
+    def _indexed(self) -> dict[str, list[str]]:
+        """Shard → the tensors that the index says are in it."""
+        found: dict[str, list[str]] = {}
+        for name, shard in (self.index or {}).items():
+            found.setdefault(shard, []).append(name)
+        return found
+
     def unread(self, names: Iterable[str]) -> list[str]:
         """The shards that must be read before these tensors are known."""
         return sorted({self.tensors[name].file for name in names} & self.unread_shards)
@@ -125,12 +134,11 @@ class Checkpoint:
                     )
         else:
             names = {ref.name for ref in found}
-            for name, file in self.index.items():
-                if file == shard and name not in names:
-                    raise ShardIndexError(
-                        f"{where}: the index says that the tensor {name} is in {shard}, but it is not.",
-                        "The files belong to different versions: download the model again.",
-                    )
+            if lacking := next((name for name in self._indexed.get(shard, ()) if name not in names), None):
+                raise ShardIndexError(
+                    f"{where}: the index says that the tensor {lacking} is in {shard}, but it is not.",
+                    "The files belong to different versions: download the model again.",
+                )
             # The index decides: a tensor that it does not name here is not part of the model.
             found = [ref for ref in found if self.index.get(ref.name) == shard]
         self.tensors.update((ref.name, ref) for ref in found)
