@@ -12,30 +12,18 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .errors import CheckpointError, ConfigError, HeaderError, ModelNotFoundError, ReadError, ShardIndexError
+from .errors import CheckpointError, HeaderError, ReadError, ShardIndexError
+from .shards import CONFIG, LFS_POINTER, json_object, read_index, read_json_bytes, weight_files
 from .source import Source
 from .text import plural
 
 HEADER_CAP = 25 * 10**6
 """Bytes of the longest header that is read. The largest published models stay below 10 MB."""
 
-JSON_CAP = 100 * 10**6
-"""Bytes of the longest config or index that is read."""
-
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-
-_CONFIG = "config.json"
-INDEX_SUFFIX = ".safetensors.index.json"
-_WEIGHTS = "model.safetensors"
-
 _HEAD = struct.Struct("<Q")
 
 _FIRST_READ = 100_000
 """Bytes of the first read of a shard: the length and, of nearly all published models, the whole header."""
-
-_PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
-
-_OTHER_FORMATS = (*sorted(_PICKLED), ".gguf", ".h5", ".msgpack", ".onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +145,10 @@ def read_checkpoint(source: Source) -> Checkpoint:
         ReadError: a file cannot be read.
     """
     files = source.files()
-    config_bytes = _read_json_bytes(source, _CONFIG) if _CONFIG in files else None
-    config = _json_object(source, _CONFIG, config_bytes) if config_bytes is not None else None
-    index = _read_index(source)
-    shards = sorted(set(index.values())) if index is not None else _weight_files(source)
+    config_bytes = read_json_bytes(source, CONFIG) if CONFIG in files else None
+    config = json_object(source, CONFIG, config_bytes) if config_bytes is not None else None
+    index = read_index(source)
+    shards = sorted(set(index.values())) if index is not None else weight_files(source)
     tensors = {name: TensorRef(name, shard) for name, shard in (index or {}).items()}
     checkpoint = Checkpoint(source, tensors, config, "", index, set(shards))
     digest = hashlib.blake2b(config_bytes or b"", digest_size=8)
@@ -178,91 +166,13 @@ def _key(source: Source, digest: str) -> str:
     return f"{label}@{source.revision or digest}"
 
 
-def _weight_files(source: Source) -> list[str]:
-    """The weight files of a checkpoint that has no index: `model.safetensors`, or else all there are."""
-    files = source.files()
-    found = sorted(name for name in files if name.endswith(".safetensors"))
-    if _WEIGHTS in found:
-        return [_WEIGHTS]
-    if not found:
-        others = {suffix for suffix in _OTHER_FORMATS for name in files if name.endswith(suffix)}
-        seen = f" It holds {', '.join(sorted(others))} files, which are not read." if others else ""
-        raise ModelNotFoundError(f"{source.place} holds no .safetensors file.{seen}", _instead(others))
-    return found
-
-
-def _instead(others: set[str]) -> str:
-    """What to do about a model in other formats."""
-    wish = "Give a model with safetensors weights"
-    if others & _PICKLED:
-        return f"{wish}; pickled formats can run code and are never opened."
-    if ".gguf" in others:
-        return f"{wish}: GGUF files are made from one, mostly in fewer bits, and its page often names it."
-    return f"{wish}."
-
-
-def _read_index(source: Source) -> dict[str, str] | None:
-    """Tensor name → shard, or None without an index."""
-    files = source.files()
-    names = sorted(name for name in files if name.endswith(INDEX_SUFFIX))
-    if not names or (_WEIGHTS in files and _WEIGHTS + ".index.json" not in names):
-        return None
-    name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in names else names[0]
-    weight_map = _json_object(source, name, _read_json_bytes(source, name)).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ShardIndexError(f"{source.place}: {name} has no weight_map.", "Download the index again.")
-    for tensor, shard in weight_map.items():
-        if not isinstance(shard, str) or not _is_bare(shard):
-            raise ShardIndexError(
-                f"{source.place}: {name} places the tensor {tensor} in {str(shard)[:200]!r}, "
-                "which is not the name of a .safetensors file in this folder.",
-                "Do not trust this model; get it from its publisher.",
-            )
-    shards = sorted(set(weight_map.values()))
-    if missing := [shard for shard in shards if shard not in files]:
-        raise ShardIndexError(
-            f"{source.place}: the shard {missing[0]} is missing ({len(shards) - len(missing)} of "
-            f"{plural(len(shards), 'shard')} are there).",
-            "Finish the download, or open one of the .safetensors files alone.",
-        )
-    return weight_map
-
-
-def _is_bare(shard: str) -> bool:
-    """Whether a shard's name stays inside the folder: no separators, no `..`, the right ending."""
-    return shard.endswith(".safetensors") and not set(shard) & set("/\\\0:") and not shard.startswith(".")
-
-
-def _read_json_bytes(source: Source, name: str) -> bytes:
-    size = source.files()[name].size
-    if size > JSON_CAP:
-        raise ConfigError(
-            f"{source.place}: {name} is {size:,} bytes long, more than the {JSON_CAP:,} that are read.",
-            "This is no ordinary model file; get the model from its publisher.",
-        )
-    return source.read(name, 0, size)
-
-
-def _json_object(source: Source, name: str, data: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        hint = "Download the file again."
-        if data.startswith(_LFS_POINTER):
-            hint = "It is a Git LFS pointer: run `git lfs pull` in the folder."
-        raise ConfigError(f"{source.place}: {name} is not valid JSON ({error}).", hint) from error
-    if not isinstance(parsed, dict):
-        raise ConfigError(f"{source.place}: {name} is not a JSON object.", "Download the file again.")
-    return parsed
-
-
 def _fetch_header(source: Source, file: str) -> bytes:
     """A shard's header as it stands there."""
     where = f"{source.place}: {file}"
     size = source.files()[file].size
     again = "Download or copy the file again."
     head = source.read(file, 0, min(size, _FIRST_READ))
-    if head.startswith(_LFS_POINTER):
+    if head.startswith(LFS_POINTER):
         raise HeaderError(
             f"{where} is a Git LFS pointer, not the weights themselves.", "Run `git lfs pull` in the folder."
         )

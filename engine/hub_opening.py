@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import INDEX_SUFFIX, JSON_CAP
 from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
 from .hub_errors import HubAccess, about_revision, explained_error, silence_seconds, told
@@ -17,6 +16,7 @@ from .local import scan
 from .patience import patiently
 from .proxy import check_proxies
 from .ranges import TRIES, RemoteFile
+from .shards import INDEX_SUFFIX, JSON_CAP
 from .silence import silent_library
 from .source import Watch, no_watch
 from .target import HubName, shortened_name

@@ -1,107 +1,23 @@
 """A checkpoint seen as layers, heads and matrices, and what must be read for each."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 from .address import Address
 from .architectures import Placement, find_architecture
 from .checkpoint import Checkpoint, TensorRef
 from .errors import AddressError, LayoutError, ModelNotFoundError
-from .layout import HeadCounts, HeadMatrix, Side, head_counts, text_config
-from .text import plural, printable, shortened
+from .layout import HeadCounts, HeadMatrix, head_counts, text_config
+from .matrices import DTYPES, HEADS, Job, MatrixInfo, SlicedTensor, job_name, shown_dtype, tensor_problem
+from .text import plural
+
+__all__ = ["DTYPES", "HEADS", "MOST_LAYERS", "Job", "MatrixInfo", "Model", "SlicedTensor", "job_name", "tensor_problem"]
 
 MOST_LAYERS = 10**6
 """A number of layers that no model has."""
 
-HEADS = "heads"
-"""The kind of job that computes all attention heads of a layer."""
-
-DTYPES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64"}
-"""The dtypes that can be analysed: safetensors' name → the name shown."""
-
 _CONFIG_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64"}
 """A config's name → the name shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A unit of work: all attention heads of a layer (`kind` is `heads`), or one whole matrix (its name)."""
-
-    layer: int | None
-    kind: str
-
-    def __str__(self) -> str:
-        return self.kind if self.layer is None else f"{self.layer}.{self.kind}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The inverse of `str()`."""
-        layer, _, kind = text.rpartition(".")
-        return cls(int(layer) if layer else None, kind)
-
-
-def job_name(job: Job) -> str:
-    """A job in a user's words: `layer 12` for its heads, `layer 12 gate_proj`, `lm_head`."""
-    if job.layer is None:
-        return job.kind
-    return f"layer {job.layer}" if job.kind == HEADS else f"layer {job.layer} {job.kind}"
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixInfo:
-    """One matrix that can be shown: a head's slice of a tensor, or a whole tensor."""
-
-    address: Address
-    label: str
-    tensor: str
-    rows: int
-    cols: int
-    dtype: str
-    kv_head: int | None
-    job: Job
-    index: int
-    """Which slice of its job's spectra for this matrix it is: the head, the KV head, or 0."""
-    problem: str | None
-    """Why it can never be computed, as a sentence."""
-
-    @property
-    def n(self) -> int:
-        """How many singular values it has."""
-        return min(self.rows, self.cols)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether shape and dtype are known; of a remote model they are once its shard's header has been read."""
-        return bool(self.dtype)
-
-    @property
-    def matrix(self) -> str:
-        """Its name in a CSV: `q`, `k`, `v`, `o`, or the whole matrix's own."""
-        return self.address.matrix or ""
-
-
-@dataclass(frozen=True, slots=True)
-class SlicedTensor:
-    """A tensor and how it divides into `count` matrices of `rows` × `cols`, one after another along `side`."""
-
-    matrix: str
-    ref: TensorRef
-    side: Side
-    count: int
-    problem: str | None = None
-    """Why it has no spectrum, as a sentence."""
-
-    @property
-    def rows(self) -> int:
-        """Rows of one slice; 0 for a tensor that has no rows and columns."""
-        return self.ref.shape[0] // (self.count if self.side == "rows" else 1) if len(self.ref.shape) == 2 else 0
-
-    @property
-    def cols(self) -> int:
-        """Columns of one slice; 0 for a tensor that has no rows and columns."""
-        return self.ref.shape[1] // (self.count if self.side == "columns" else 1) if len(self.ref.shape) == 2 else 0
 
 
 class Model:
@@ -233,7 +149,7 @@ class Model:
     @property
     def dtype(self) -> str:
         """The dtype of most of the decoder's tensors, as far as they are known; else what the config says, or empty."""
-        names = [_shown_dtype(ref) for ref in self.checkpoint.tensors.values() if len(ref.shape) == 2]
+        names = [shown_dtype(ref) for ref in self.checkpoint.tensors.values() if len(ref.shape) == 2]
         if names:
             return max(set(names), key=names.count)
         config = text_config(self.checkpoint.config or {})
@@ -343,7 +259,7 @@ class Model:
                 tensor=tensor.ref.name,
                 rows=tensor.rows,
                 cols=tensor.cols,
-                dtype=_shown_dtype(tensor.ref),
+                dtype=shown_dtype(tensor.ref),
                 kv_head=kv_head,
                 job=job,
                 index=head.head if kv_head is None else kv_head,
@@ -370,7 +286,7 @@ class Model:
             tensor=ref.name,
             rows=rows,
             cols=cols,
-            dtype=_shown_dtype(ref),
+            dtype=shown_dtype(ref),
             kv_head=None,
             job=Job(address.layer, address.matrix),
             index=0,
@@ -493,19 +409,3 @@ class Model:
                 Address(parent.layer, head) for head in range(self.heads if self.has_heads(parent.layer) else 0)
             )
         yield from (info.address for info in self.matrices(parent))
-
-
-def _shown_dtype(ref: TensorRef) -> str:
-    return DTYPES.get(ref.dtype, ref.dtype.lower())
-
-
-def tensor_problem(ref: TensorRef) -> str | None:
-    """Why a tensor has no spectrum, as a sentence, or None (also while it is not known)."""
-    if not ref.is_known:
-        return None
-    name = shortened(printable(ref.name), 400)
-    if ref.dtype not in DTYPES:
-        return f"{name} has the dtype {ref.dtype}; spectra are computed of {', '.join(DTYPES)}."
-    if len(ref.shape) != 2:
-        return f"{name} has the shape {shortened(str(list(ref.shape)), 100)}, not rows × columns."
-    return None if all(ref.shape) else f"{name} is empty: {ref.shape[0]} × {ref.shape[1]}."

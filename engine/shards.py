@@ -1,0 +1,119 @@
+"""Which files of a source hold the weights: the index and the shards that it names, or a single file."""
+
+import json
+from typing import Any
+
+from .errors import ConfigError, ModelNotFoundError, ShardIndexError
+from .source import Source
+from .text import plural
+
+JSON_CAP = 100 * 10**6
+"""Bytes of the longest config or index that is read."""
+
+CONFIG = "config.json"
+INDEX_SUFFIX = ".safetensors.index.json"
+_WEIGHTS = "model.safetensors"
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+_PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
+
+_OTHER_FORMATS = (*sorted(_PICKLED), ".gguf", ".h5", ".msgpack", ".onnx")
+
+
+def weight_files(source: Source) -> list[str]:
+    """The weight files of a checkpoint that has no index: `model.safetensors`, or else all there are.
+
+    Raises:
+        ModelNotFoundError: there are none.
+    """
+    files = source.files()
+    found = sorted(name for name in files if name.endswith(".safetensors"))
+    if _WEIGHTS in found:
+        return [_WEIGHTS]
+    if not found:
+        others = {suffix for suffix in _OTHER_FORMATS for name in files if name.endswith(suffix)}
+        seen = f" It holds {', '.join(sorted(others))} files, which are not read." if others else ""
+        raise ModelNotFoundError(f"{source.place} holds no .safetensors file.{seen}", _instead(others))
+    return found
+
+
+def _instead(others: set[str]) -> str:
+    """What to do about a model in other formats."""
+    wish = "Give a model with safetensors weights"
+    if others & _PICKLED:
+        return f"{wish}; pickled formats can run code and are never opened."
+    if ".gguf" in others:
+        return f"{wish}: GGUF files are made from one, mostly in fewer bits, and its page often names it."
+    return f"{wish}."
+
+
+def read_index(source: Source) -> dict[str, str] | None:
+    """Tensor name → shard, or None without an index.
+
+    Raises:
+        ShardIndexError: it names a file that is not there, or a path outside the folder.
+        ConfigError: it is no JSON object.
+    """
+    files = source.files()
+    names = sorted(name for name in files if name.endswith(INDEX_SUFFIX))
+    if not names or (_WEIGHTS in files and _WEIGHTS + ".index.json" not in names):
+        return None
+    name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in names else names[0]
+    weight_map = json_object(source, name, read_json_bytes(source, name)).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ShardIndexError(f"{source.place}: {name} has no weight_map.", "Download the index again.")
+    for tensor, shard in weight_map.items():
+        if not isinstance(shard, str) or not _is_bare(shard):
+            raise ShardIndexError(
+                f"{source.place}: {name} places the tensor {tensor} in {str(shard)[:200]!r}, "
+                "which is not the name of a .safetensors file in this folder.",
+                "Do not trust this model; get it from its publisher.",
+            )
+    shards = sorted(set(weight_map.values()))
+    if missing := [shard for shard in shards if shard not in files]:
+        raise ShardIndexError(
+            f"{source.place}: the shard {missing[0]} is missing ({len(shards) - len(missing)} of "
+            f"{plural(len(shards), 'shard')} are there).",
+            "Finish the download, or open one of the .safetensors files alone.",
+        )
+    return weight_map
+
+
+def _is_bare(shard: str) -> bool:
+    """Whether a shard's name stays inside the folder: no separators, no `..`, the right ending."""
+    return shard.endswith(".safetensors") and not set(shard) & set("/\\\0:") and not shard.startswith(".")
+
+
+def read_json_bytes(source: Source, name: str) -> bytes:
+    """A config or an index as it stands there.
+
+    Raises:
+        ConfigError: it is longer than `JSON_CAP`.
+        ReadError: it cannot be read.
+    """
+    size = source.files()[name].size
+    if size > JSON_CAP:
+        raise ConfigError(
+            f"{source.place}: {name} is {size:,} bytes long, more than the {JSON_CAP:,} that are read.",
+            "This is no ordinary model file; get the model from its publisher.",
+        )
+    return source.read(name, 0, size)
+
+
+def json_object(source: Source, name: str, data: bytes) -> dict[str, Any]:
+    """What a config or an index says.
+
+    Raises:
+        ConfigError: it is no JSON object.
+    """
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        hint = "Download the file again."
+        if data.startswith(LFS_POINTER):
+            hint = "It is a Git LFS pointer: run `git lfs pull` in the folder."
+        raise ConfigError(f"{source.place}: {name} is not valid JSON ({error}).", hint) from error
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{source.place}: {name} is not a JSON object.", "Download the file again.")
+    return parsed
