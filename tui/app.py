@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.console import RenderableType
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver as TextualDriver
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.types import AnimationLevel
@@ -23,6 +25,7 @@ from svdtui.engine.model import Model
 from svdtui.engine.text import printable
 
 from .colours import Depth, depth_of
+from .driver import Driver
 from .keys import KEYS, bindings
 from .opener import Opener
 from .places import Places
@@ -90,6 +93,11 @@ class SvdtuiApp(App[int]):
         """The screen at the bottom: the explorer, as soon as there is a model."""
         return self._first
 
+    def get_driver_class(self) -> type[TextualDriver]:
+        """Ours, where it runs."""
+        chosen = super().get_driver_class()
+        return Driver if issubclass(Driver, chosen) else chosen
+
     def get_css_variables(self) -> dict[str, str]:
         """Every theme gets the colours of the curves."""
         self.theme_variables = {**curve_colours(self.current_theme), **super().get_css_variables()}
@@ -113,6 +121,7 @@ class SvdtuiApp(App[int]):
         for number in ENDING_SIGNALS:
             loop.add_signal_handler(number, self._leave, 128 + number)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
+        self.app_resume_signal.subscribe(self, self._come_back)
         self._watch_size(self.size)
         if self.explorer is not None:
             self.call_after_refresh(self._begin, self.explorer)
@@ -209,6 +218,21 @@ class SvdtuiApp(App[int]):
     async def action_quit(self) -> None:
         """Leave at once, whatever is running."""
         self._leave(0)
+
+    def action_suspend_process(self) -> None:
+        """Back to the shell, until it says `fg`."""
+        if isinstance(self._driver, Driver) and not self._driver.suspend():
+            self.notify("No shell waits for this program.", severity="warning", markup=False)
+
+    def _come_back(self, _: object) -> None:
+        """Draw everything again: a shell has had the terminal."""
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """Whatever ends the screen like this is an error."""
+        self._return_code = 1
+        super().panic(*renderables)
 
     # screens -------------------------------------------------------------------------------------
 

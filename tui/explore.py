@@ -33,6 +33,10 @@ if TYPE_CHECKING:
         offline: bool
 
 
+FAILED = 1
+"""The exit status of a screen that nobody has left."""
+
+
 def explore(
     model: Model | HubName | Opener,
     at: Address | None,
@@ -79,7 +83,7 @@ def explore(
     app = asyncio.run(run())
     if app.failure is not None:
         raise app.failure
-    status = app.return_code or 0
+    status = FAILED if app.return_code is None else app.return_code
     if app.is_opening:
         sys.stdout.flush()
         os._exit(status)  # the ordinary end may wait for the network: for threads of the libraries that use it

@@ -386,7 +386,7 @@ KEYS = (
         "quit",
     ),
     Key("app", "quit-now", "ctrl+c,ctrl+q", "^c", "quit", "", "Leave at once, from anywhere.", priority=True),
-    Key("app", "suspend", "ctrl+z", "^z", "suspend_process", "", "Back to the shell; `fg` returns."),
+    Key("app", "suspend", "ctrl+z", "^z", "suspend_process", "", "Back to the shell; `fg` returns.", priority=True),
 )
 
 
