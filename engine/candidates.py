@@ -124,7 +124,7 @@ def least_rank(evidence: Evidence, found: Sequence[Candidate]) -> Finding:
         told = untested(title, statement, evidence.gap(), criterion, caveat)
         return replace(told, paragraphs=_counts(evidence), tables=tuple(_lists(found)))
     rows = range(len(evidence.layers))
-    n = evidence.figures["q"].n or 1
+    n = evidence.n or 1
     comparisons = [compare(evidence, metric, -1, rows) for metric in ("effective_rank", "energy_rank_95")]
     levels = depths(evidence, [(m, "effective_rank") for m in (*HIGH, *LOW)])
     parts = (

@@ -126,7 +126,7 @@ def first_layer_comparison(evidence: Evidence) -> Finding:
     found = [compare(evidence, metric, sign, [0]) for metric, sign in FIRST_LAYER_SIGNS.items()]
     middle = {each.metric: medians(evidence, each.metric, [0]) for each in found}
     parts = tuple(comparison_part(evidence, each, middle[each.metric]) for each in found)
-    share = evidence.k / evidence.figures["q"].n if evidence.figures["q"].n else None
+    share = evidence.k / evidence.n if evidence.n else None
     flat = {"top_ratio": share and min(1.0, share), "bottom_ratio": share and min(1.0, share), "first_last_ratio": 1.0}
     table = Table(
         f"Medians of layer {layer}, a shared KV head counted once",

@@ -15,8 +15,8 @@ from .choices import DEFAULT_K
 from .grid import grid
 from .metrics import METRICS, Metrics
 from .model import HEADS, Job, Model
-from .results import TablesOf
-from .text import plural
+from .results import Tables, TablesOf
+from .text import listed, plural
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class HeadFigures:
     """Whether its slices are KV heads that several query heads share."""
     rows: int
     cols: int
-    """Of one slice; 0 when no layer's shape is known."""
+    """Of one slice; 0 when no layer's shape is known, or none has it."""
     values: Mapping[str, "Array"]
     """Metric → (layers, slices), NaN where undefined or not computed; σ₁/σₙ is infinite where σₙ alone is 0."""
 
@@ -111,6 +111,11 @@ class Evidence:
             f"the figures below are of the {count - self.missing:,} that are."
         )
 
+    @property
+    def n(self) -> int:
+        """Singular values of a head's slice, the same of Q, K, V and O; 0 when no shape is known."""
+        return max((figures.n for figures in self.figures.values()), default=0)
+
     def unit(self, matrix: str) -> str:
         """What one value of a matrix stands for: a head, or for K and V a KV head."""
         return "KV head" if self.figures[matrix].is_shared else "head"
@@ -138,15 +143,15 @@ def gather(model: Model, tables: TablesOf, *, k: int = DEFAULT_K) -> Evidence:
 
     `tables` must give figures that were made with the same `k`, and None for what has not been computed.
     """
-    rows = [number for number, layer in enumerate(model.layers) if model.has_heads(layer)]
-    layers = tuple(model.layers[row] for row in rows)
+    layers = layers_with_heads(model)
     found = {Job(layer, HEADS): tables(Job(layer, HEADS)) for layer in layers}
-    figures = {}
+    figures, absent = {}, {}
     for matrix in model.head_matrices if layers else ():
-        values = {metric: grid(model, matrix, metric, found.get).values[rows] for metric in METRICS_NEEDED}
+        values = {metric: grid(model, matrix, metric, found.get, layers).values for metric in METRICS_NEEDED}
         singular = (values["sigma_first"] > 0) & (values["sigma_last"] == 0)
         values["first_last_ratio"] = np.where(singular, np.inf, values["first_last_ratio"])
-        figures[matrix] = HeadFigures(matrix, *_slice(model, layers, matrix), values)
+        rows, cols, absent[matrix] = _where(model, layers, matrix)
+        figures[matrix] = HeadFigures(matrix, model.is_shared(matrix), rows, cols, values)
     wholes = tuple(_wholes(model, tables))
     return Evidence(
         model=model.name,
@@ -160,20 +165,27 @@ def gather(model: Model, tables: TablesOf, *, k: int = DEFAULT_K) -> Evidence:
         wholes=tuple(whole for whole in wholes if whole is not None),
         whole_missing=wholes.count(None),
         no_heads="" if layers else model.heads_problem or "No layer of these files has attention heads.",
-        notes=tuple(_notes(model, layers)),
+        notes=(*_notes(model, layers), *_notes_on_matrices(layers, figures, absent, found)),
     )
 
 
-def _slice(model: Model, layers: tuple[int, ...], matrix: str) -> tuple[bool, int, int]:
-    """Whether the slices are KV heads, and the shape of one; every layer's is the same, or the model is refused."""
-    is_shared = False
+def layers_with_heads(model: Model) -> tuple[int, ...]:
+    """The layers that findings, candidates and plans are about."""
+    return tuple(layer for layer in model.layers if model.has_heads(layer))
+
+
+def _where(model: Model, layers: tuple[int, ...], matrix: str) -> tuple[int, int, tuple[int, ...]]:
+    """The rows and columns of a slice, which are the same in every layer or the layer has a problem; and the layers
+    that lack the matrix."""
+    rows = cols = 0
+    absent = []
     for layer in layers:
-        for info in model.matrices(Address(layer, 0)):
-            if info.matrix == matrix:
-                is_shared = info.kv_head is not None
-                if info.is_known and not info.problem:
-                    return is_shared, info.rows, info.cols
-    return is_shared, 0, 0
+        tensor = next((each for each in model.head_tensors(layer) if each.matrix == matrix), None)
+        if tensor is None:
+            absent.append(layer)
+        elif not rows and tensor.ref.is_known and not tensor.problem:
+            rows, cols = tensor.rows, tensor.cols
+    return rows, cols, tuple(absent)
 
 
 def _wholes(model: Model, tables: TablesOf) -> Iterator[WholeFigures | None]:
@@ -207,8 +219,33 @@ def _notes(model: Model, layers: tuple[int, ...]) -> Iterator[str]:
     elif len(layers) < len(model.layers):
         without = len(model.layers) - len(layers)
         yield f"{plural(without, 'layer')} of {len(model.layers):,} have no attention heads and are left out."
-    if model.incomplete:
-        yield f"{model.incomplete} All that is said here is about these."
+    if model.fewer_layers:
+        yield f"{model.fewer_layers} All that is said here is about these."
     if layers and layers[0] != 0:
         why = "has no attention heads" if 0 in model.layers else "is not in these files"
         yield f"Layer 0 {why}: layer {layers[0]} is the first that has them, and stands for it here."
+
+
+def _notes_on_matrices(
+    layers: tuple[int, ...],
+    figures: Mapping[str, HeadFigures],
+    absent: Mapping[str, tuple[int, ...]],
+    found: Mapping[Job, Tables | None],
+) -> Iterator[str]:
+    """What is said of a matrix is about fewer layers than the rest where it is not there, or has no spectrum."""
+    for matrix, each in figures.items():
+        name, missing = matrix.upper(), absent[matrix]
+        if len(missing) == len(layers):
+            yield f"No layer has {name} in these files: of what is said of {name}, nothing can be told."
+            continue
+        is_solved = ~np.isnan(each.values["sigma_first"])  # (layers, slices)
+        flawed = tuple(
+            layer
+            for row, layer in enumerate(layers)
+            if layer not in missing and found[Job(layer, HEADS)] is not None and not is_solved[row].any()
+        )
+        others = plural(len(layers) - len(missing) - len(flawed), "other layer")
+        for which, why in ((missing, "in these files"), (flawed, "with a spectrum")):
+            if which:
+                have = f"Layer {which[0]} has" if len(which) == 1 else f"Layers {listed(which)} have"
+                yield f"{have} no {name} {why}: what is said of {name} is about the {others}."

@@ -7,6 +7,7 @@ import numpy as np
 from .comparisons import HIGH, LOW
 from .evidence import Evidence
 from .finding import Cell, Column, Finding, Part, Table, Verdict, judged, reason, rho_text, together, untested
+from .text import listed
 from .trend_words import COLUMNS, LEVEL, cells_of, too_few, trend_text, verdict_on
 from .trends import Corrected, Direction, corrected, spearman
 
@@ -116,15 +117,10 @@ def _deeper_part(
         example = next(each for each in found if each.direction == "unknown")
         where = "" if unknown == len(found) else f" in {unknown:,} of {len(found):,} layers"
         return Part(label, Verdict.UNKNOWN, too_few(example, evidence.unit(matrix)) + where)
-    named = f" (layer{'s' if len(shown) > 1 else ''} {_listed(shown)})" if shown else ""
+    named = f" (layer{'s' if len(shown) > 1 else ''} {listed(shown)})" if shown else ""
     untold = f"; of {unknown:,} it cannot be told" if unknown else ""
     why = f"{len(shown):,} of {len(found):,} layers {'shows' if len(shown) == 1 else 'show'} one{named}{untold}"
     return Part(label, Verdict.FAILS if shown else Verdict.HOLDS, why)
-
-
-def _listed(layers: Sequence[int], most: int = 8) -> str:
-    rest = f" and {len(layers) - most:,} more" if len(layers) > most else ""
-    return ", ".join(map(str, layers[:most])) + rest
 
 
 def _deeper_row(

@@ -180,10 +180,22 @@ class Model:
         Raises:
             AddressError: it is no matrix of a head of this model.
         """
+        part = self._part(matrix)
+        assert self.counts
+        return self.counts.count(part)
+
+    def is_shared(self, matrix: str) -> bool:
+        """Whether a head matrix divides into KV heads, which query heads share, be it in the files or not.
+
+        Raises:
+            AddressError: it is no matrix of a head of this model.
+        """
+        return self._part(matrix).shared
+
+    def _part(self, matrix: str) -> HeadMatrix:
         for part in self._placement.architecture.heads if self.counts else ():
             if part.matrix == matrix:
-                assert self.counts
-                return self.counts.count(part)
+                return part
         raise AddressError(f"{self.name} has no head matrix {matrix!r}.")
 
     def has_heads(self, layer: int) -> bool:
@@ -369,15 +381,24 @@ class Model:
 
     @cached_property
     def incomplete(self) -> str | None:
-        """A sentence when there are fewer layers than the config promises, as in a single shard of a model, or when
-        layers lack some matrix of their heads."""
+        """What these files hold less than a whole model, in sentences."""
+        return " ".join(filter(None, (self.fewer_layers, self._lacking))) or None
+
+    @cached_property
+    def fewer_layers(self) -> str:
+        """A sentence when there are fewer layers than the config promises, as in a single shard of a model."""
         promised = text_config(self.checkpoint.config or {}).get("num_hidden_layers")
         if isinstance(promised, int) and len(self.layers) < promised < MOST_LAYERS:
             return f"config.json says {plural(promised, 'layer')}; {len(self.layers):,} are in these files."
+        return ""
+
+    @property
+    def _lacking(self) -> str:
+        """A sentence when layers lack some matrix of their heads."""
         lacking = {layer: self._lacks(layer) for layer in self.layers if self.has_heads(layer)}
         lacking = {layer: missing for layer, missing in lacking.items() if missing}
         if not lacking:
-            return None
+            return ""
         first, missing = next(iter(lacking.items()))
         others = f", and so with {plural(len(lacking) - 1, 'other layer')}" if len(lacking) > 1 else ""
         return f"Layer {first} has no {' and no '.join(missing)} in these files{others}: there are no figures of it."

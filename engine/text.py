@@ -1,5 +1,7 @@
 """Text from outside (tensor names, file names) made harmless for a terminal and for a spreadsheet."""
 
+from collections.abc import Sequence
+
 
 def printable(text: str) -> str:
     """`text` with every control, format or undecodable character written as an escape such as `\\x1b`."""
@@ -20,6 +22,12 @@ def spreadsheet_safe(text: str) -> str:
     """
     text = printable(text)
     return "'" + text if text.startswith(("=", "+", "-", "@")) else text
+
+
+def listed(numbers: Sequence[int], most: int = 8) -> str:
+    """`1, 2, 5`; of more than a sentence should hold, the first ones `and 12 more`."""
+    rest = f" and {len(numbers) - most:,} more" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + rest
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

@@ -109,7 +109,9 @@ def write_files(
         say(problem)
     if len(problems) > _MOST_PROBLEMS:
         say(f"{len(problems) - _MOST_PROBLEMS:,} more matrices have no figures; their rows are empty.")
-    if not shown.rows:
+    if not shown.rows and files.metrics is None and files.spectra is None:
+        say("No layer of these files has attention heads, which is what findings are about.")
+    elif not shown.rows:
         names = (info.matrix for info in shown.model.matrices(Address(place.layer)))
         say(f"There are no attention heads there. --matrix names a whole matrix: {', '.join(names) or 'none'}.")
     return 1 if problems or not shown.rows else 0
