@@ -1,7 +1,6 @@
 """Findings worked out in a process of their own: scipy takes a second of the processor, which a screen cannot spare.
 
-    python -m svdtui.engine.findings_process < pickled Evidence > pickled Findings
-
+It reads a pickled `Evidence` from stdin and writes pickled `Findings` to stdout.
 Both ends are this program; nothing that comes from a file is unpickled.
 """
 
@@ -14,6 +13,7 @@ import sys
 from .errors import WorkerError
 from .evidence import Evidence
 from .findings import Findings
+from .isolation import command, environment
 from .process import open_log
 
 
@@ -26,7 +26,8 @@ async def find_aside(evidence: Evidence) -> Findings:
     try:
         with open_log() as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", __name__),
+                *command(__name__),
+                env=environment(),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

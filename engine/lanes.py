@@ -10,7 +10,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -19,6 +18,7 @@ from typing import Any
 
 from .device import choose_devices, usable_cores
 from .errors import ChoiceError, EngineError, WorkerError
+from .isolation import command, environment
 from .job_request import Opening
 from .model import Job
 from .process import ENDING_SECONDS, how_it_ended, log_path, open_log
@@ -197,7 +197,8 @@ class _Lane(threading.Thread):
         """One process, from its start to its end; why there should be no other one, or None."""
         with open_log() as log:
             process = self._process = subprocess.Popen(
-                [sys.executable, "-m", "svdtui.engine.worker"],
+                command("svdtui.engine.worker"),
+                env=environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -5,12 +5,13 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import IO, Any, Self
 
 import platformdirs
+
+from .isolation import command, environment
 
 _LINE_LIMIT = 2**26
 """Bytes of the longest line from the worker: a result that could not be stored comes in one."""
@@ -23,7 +24,7 @@ ENDING_SECONDS = 2
 
 
 class WorkerProcess:
-    """`python -m svdtui.engine.worker`, or another module that talks as it does; in a session of its own."""
+    """A process of `svdtui.engine.worker`, or another module that talks as it does; in a session of its own."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -39,10 +40,8 @@ class WorkerProcess:
         """
         with open_log() as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                f"svdtui.engine.{module}",
-                *(["--network"] if network else []),
+                *command(f"svdtui.engine.{module}", *(["--network"] if network else [])),
+                env=environment(),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

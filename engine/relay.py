@@ -1,4 +1,4 @@
-"""A scan's process: `python -m svdtui.engine.relay`, between a screen and several workers or a Dask cluster.
+"""A scan's process, between a screen and several workers or a Dask cluster.
 
 It speaks as `worker` does, with these differences. The first line has two fields more: `workers`, how many share the
 CPU (null: one, or one for each GPU), and `dask`, the address of a cluster's scheduler (or null). The answer says how

@@ -1,4 +1,4 @@
-"""The compute process: `python -m svdtui.engine.worker [--network]`, driven by JSON lines on stdin and stdout.
+"""The compute process, `svdtui.engine.worker [--network]`, driven by JSON lines on stdin and stdout.
 
 While it waits for the first line it imports what it needs first: what computes, or the Hub's libraries (`--network`).
 The first line opens a model: the fields of `Opening`; a name on the Hub comes as its fields, and without a key what is

@@ -25,7 +25,9 @@ from svdtui.engine import (
 from tests.checkpoints import write_checkpoint
 from tests.conftest import RunSvdtui
 from tests.hub_server import HubServer
+from tests.poisoned import poison
 from tests.scans import SLOW, Relay, computed_here, results, slow_checkpoint, wait_for
+from tests.terminal import Terminal
 
 pytest.importorskip("distributed")
 
@@ -38,7 +40,7 @@ class Cluster:
         self._file = folder / "scheduler.json"
         self._environ = {**os.environ, **environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
         self.scheduler = self._start("scheduler", "--scheduler-file", str(self._file), "--port", "0")
-        wait_for(self._file.exists)
+        wait_for(lambda: self._file.exists() and self._file.read_text().endswith("}"))
         self.address: str = json.loads(self._file.read_text())["address"]
         self.workers = [self.start_worker(), self.start_worker()]
 
@@ -86,6 +88,20 @@ def test_a_cluster_leaves_what_one_process_leaves(cluster: Cluster, run_svdtui: 
     assert done.stdout == here.stdout
     assert len(results(tmp_path / "dask")) == 7
     assert results(tmp_path / "dask") == results(tmp_path / "here")
+
+
+def test_a_screen_with_a_cluster_runs_nothing_of_the_current_folder(
+    cluster: Cluster, svdtui: list[str], tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "m").folder
+    poison(folder, tmp_path / "marks")
+    with Terminal([*svdtui, ".", "--dask", cluster.address, "--at", "0", "--no-prefetch"], cwd=folder) as terminal:
+        terminal.wait_for("cached 1/2")
+        terminal.press("s")
+        terminal.wait_for("cached 2/2")
+        terminal.press("q")
+        assert terminal.wait_exit() == 0
+    assert not (tmp_path / "marks").exists()
 
 
 def test_a_killed_worker_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:

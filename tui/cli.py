@@ -10,6 +10,7 @@ from svdtui.engine import __version__
 from svdtui.engine.address import Address
 from svdtui.engine.choices import DEFAULT_K, Solver
 from svdtui.engine.errors import EngineError
+from svdtui.engine.isolation import leave_current_folder
 
 from .options import FindingsCommand, check_files, device_name, parameter_count
 from .stderr import say
@@ -309,6 +310,7 @@ def command(
 
 def main() -> None:
     """Run the command line."""
+    leave_current_folder()
     app(prog_name="svdtui")
 
 
