@@ -3,11 +3,13 @@
 import contextlib
 import hashlib
 import json
+import os
 import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -24,6 +26,9 @@ _HEAD = struct.Struct("<Q")
 
 _FIRST_READ = 100_000
 """Bytes of the first read of a shard: the length and, of nearly all published models, the whole header."""
+
+_ALL_BLOCKS, _LEAST_BLOCKS, _MOST_BLOCKS = 4000, 4, 64
+"""Blocks of 4 KB of a sample of all shards, and of each: 256 KB of a shard, less where there are very many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,13 @@ class Checkpoint:
     """Every tensor by its name; those of shards whose header has not been read are not known any further."""
     config: Mapping[str, Any] | None
     key: str
-    """Identifies the exact files: results are kept under it."""
+    """Identifies the exact files at their place on this machine: results are kept under it."""
     index: Mapping[str, str] | None = None
     """Tensor name → shard, where there is an index."""
     unread_shards: set[str] = field(default_factory=set)
     """Shards whose header has not been read."""
+    contents: str = ""
+    """Identifies what is in the files, as far as headers and config tell; the same for a copy elsewhere."""
 
     @cached_property
     def _indexed(self) -> dict[str, list[str]]:
@@ -74,6 +81,17 @@ class Checkpoint:
         for name, shard in (self.index or {}).items():
             found.setdefault(shard, []).append(name)
         return found
+
+    def samples(self) -> dict[str, str]:
+        """A hash of some blocks of every shard that is on this machine, to compare with a copy elsewhere.
+
+        Raises:
+            ReadError: a shard cannot be read, or has changed since it was opened.
+        """
+        shards = sorted({ref.file for ref in self.tensors.values()})
+        blocks = max(_LEAST_BLOCKS, min(_MOST_BLOCKS, _ALL_BLOCKS // len(shards)))
+        stats = self.source.files()
+        return {shard: self.source.sample(shard, 0, stats[shard].size, blocks) for shard in shards}
 
     def unread(self, names: Iterable[str]) -> list[str]:
         """The shards that must be read before these tensors are known."""
@@ -151,17 +169,20 @@ def read_checkpoint(source: Source) -> Checkpoint:
     shards = sorted(set(index.values())) if index is not None else weight_files(source)
     tensors = {name: TensorRef(name, shard) for name, shard in (index or {}).items()}
     checkpoint = Checkpoint(source, tensors, config, "", index, set(shards))
-    digest = hashlib.blake2b(config_bytes or b"", digest_size=8)
+    contents = hashlib.blake2b(config_bytes or b"", digest_size=8)
+    place = hashlib.blake2b(os.fsencode(Path(source.location).resolve()), digest_size=8)
     for shard in shards:
         if not source.is_lazy or index is None or source.is_here(shard):
-            header = checkpoint.read_header(shard)
-            digest.update(repr((shard, files[shard])).encode() + header)
+            header, stat = checkpoint.read_header(shard), files[shard]
+            contents.update(repr((shard, stat.size)).encode() + header)
+            place.update(repr((stat.mtime_ns, stat.ctime_ns)).encode())
     checkpoint.recall(tensors)
-    return replace(checkpoint, key=_key(source, digest.hexdigest()))
+    place.update(contents.digest())
+    return replace(checkpoint, key=_key(source, place.hexdigest()), contents=_key(source, contents.hexdigest()))
 
 
 def _key(source: Source, digest: str) -> str:
-    """The commit names a Hub model's files; a folder's are named by a hash of headers, sizes and times."""
+    """The commit names a Hub model's files, wherever they are; other ones are named by a hash."""
     label = re.sub(r"[^\w.-]", "_", source.name.replace("/", "--"), flags=re.ASCII)[:80]
     return f"{label}@{source.revision or digest}"
 

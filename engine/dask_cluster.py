@@ -53,10 +53,10 @@ class DaskWorkers(ExecutorWorkers):
     def __init__(self, address: str, opening: Opening, model: Model, store: Store, hear: Hear = hear_nothing) -> None:
         self._address = address
         self._client, note = _connect(address)
-        theirs = replace(opening, cache_dir=None)
+        theirs = replace(opening, cache_dir=None, key=None, contents=model.checkpoint.contents)
         try:
             workers = _within(_CONNECT_SECONDS, lambda: _workers(self._client, address), address)
-            _check(self._client, theirs, workers)
+            _check(self._client, theirs, workers, model)
         except BaseException:
             self._close_client()
             raise
@@ -146,9 +146,9 @@ def compute_on_worker(request: JobRequest) -> bytes:
     return compute_job(replace(request, opening=_as_here(request.opening)))
 
 
-def check_on_worker(opening: Opening) -> None:
+def check_on_worker(opening: Opening) -> dict[str, str]:
     """Open the model on a worker; see `check_opening`."""
-    check_opening(_as_here(opening))
+    return check_opening(_as_here(opening))
 
 
 def _as_here(opening: Opening) -> Opening:
@@ -215,16 +215,20 @@ def _workers(client: "Client", address: str) -> list[str]:
     return workers
 
 
-def _check(client: "Client", opening: Opening, workers: list[str]) -> None:
-    """Have each worker open the model."""
+def _check(client: "Client", opening: Opening, workers: list[str], model: Model) -> None:
+    """Have each worker open the model, and compare what it sees with what is here."""
     asked = {worker: client.submit(check_on_worker, opening, workers=[worker], pure=False) for worker in workers}
     until = time.monotonic() + _CHECK_SECONDS
     try:
+        ours: dict[str, str] = {}
         for worker, future in asked.items():
             with contextlib.suppress(TimeoutError):  # it is busy
                 error = future.exception(max(until - time.monotonic(), 0.01))
                 if error is not None:
                     raise _cannot_open(worker, error) from None
+                theirs, ours = future.result(), ours or model.checkpoint.samples()
+                if any(ours[shard] and sample and ours[shard] != sample for shard, sample in theirs.items()):
+                    raise _cannot_open(worker, ModelChangedError(""))
     finally:
         client.cancel(list(asked.values()))
 

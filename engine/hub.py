@@ -8,15 +8,16 @@ import base64
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .atomic import write_all
 from .errors import EngineError, NetworkError, OfflineError, ReadError
+from .files import BLOCKS, fill, read_file, sample, stat_of
 from .hub_errors import HubAccess, silence_seconds, told
 from .hub_records import HubRecords
-from .local import blob_of, fill, read_file
 from .patience import in_threads, patiently
 from .ranges import RangeReader, RemoteFile
 from .source import Advance, FileStat, Piece, Watch, no_watch
@@ -61,9 +62,7 @@ class HubSource:
         self._files = files
         self._paths = dict(self._cached_files() if paths is None else paths)
         for file, path in self._paths.items():
-            blob = blob_of(path)
-            mtime_ns = 0 if blob else path.stat().st_mtime_ns  # a plain file may have been put in its place
-            self._stats[file] = FileStat(self._stats[file].size, mtime_ns, blob)
+            self._stats[file] = replace(stat_of(path), size=self._stats[file].size)
         self._spare: dict[str, bytes] = {}
         self._headers: dict[str, bytes] = {}
         """Those that could not be kept on disk."""
@@ -155,6 +154,18 @@ class HubSource:
                 remote.append(number)
         for place in self._ranges.read_pieces([pieces[number] for number in remote], advance, self.watch):
             yield remote[place]
+
+    def sample(self, name: str, start: int, stop: int, blocks: int = BLOCKS) -> str:
+        """See `Source.sample`."""
+        path = self._paths.get(name)
+        return sample(path, self._stats[name], start, stop, blocks) if path else ""
+
+    def has_changed(self, name: str) -> bool:
+        """See `Source.has_changed`."""
+        try:
+            return name in self._paths and stat_of(self._paths[name]) != self._stats[name]
+        except OSError:
+            return True
 
     def _check_online(self, file: str) -> None:
         if self.is_offline:

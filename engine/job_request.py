@@ -39,6 +39,8 @@ class Opening:
     offline: bool = False
     threads: int | None = None
     """Threads of the CPU to use; None for as many as its BLAS would."""
+    contents: str | None = None
+    """What is in the model's files, for a machine that may have a copy of them; other ones are refused."""
 
     def open(
         self, watch: Watch = no_watch, opened: Callable[[Model], None] = lambda model: None
@@ -50,12 +52,12 @@ class Opening:
             opened: called with the model before the device is chosen.
 
         Raises:
-            ModelChangedError: its files are not those that the key names.
+            ModelChangedError: its files are not those that the key, or the contents, name.
             EngineError: it cannot be opened here.
         """
         cache_dir = Path(self.cache_dir) if self.cache_dir else None
         model = open_model(self.location, offline=self.offline, cache_dir=cache_dir, watch=watch)
-        if self.key not in {None, model.key}:
+        if self.key not in {None, model.key} or self.contents not in {None, model.checkpoint.contents}:
             raise ModelChangedError(f"{model.name} has changed since it was opened.", "Quit and open the model again.")
         opened(model)
         from .compute import Computer  # torch, with an accelerator
@@ -83,13 +85,20 @@ def compute_job(request: JobRequest) -> bytes:
     """
     with _one_at_a_time:
         store, computer = _open(request.opening)
+        source = computer.model.checkpoint.source
+        if any(source.has_changed(tensor.ref.file) for tensor in computer.model.job_tensors(request.job)):
+            store, computer = _open(request.opening, anew=True)  # nobody here could open it again
         return store.encode(computer.compute(request.job))
 
 
-def check_opening(opening: Opening) -> None:
-    """Open a model for the requests that will follow; raises what `Opening.open` raises."""
+def check_opening(opening: Opening) -> dict[str, str]:
+    """Open a model for the requests that will follow; raises what `Opening.open` raises.
+
+    Returns the sample of its files: see `Checkpoint.samples`.
+    """
     with _one_at_a_time:
-        _open(opening)
+        _, computer = _open(opening, anew=True)
+        return computer.model.checkpoint.samples()
 
 
 _one_at_a_time = threading.Lock()
@@ -97,8 +106,8 @@ _opened: "dict[Opening, tuple[Store, Computer]]" = {}
 """The model that this process has open; at most one."""
 
 
-def _open(opening: Opening) -> "tuple[Store, Computer]":
-    if opening not in _opened:
+def _open(opening: Opening, *, anew: bool = False) -> "tuple[Store, Computer]":
+    if anew or opening not in _opened:
         for _, computer in _opened.values():
             computer.close()
         _opened.clear()

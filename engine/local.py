@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from .errors import ModelNotFoundError, ReadError
+from .errors import ModelNotFoundError
+from .files import BLOCKS, fill, read_file, sample, stat_of
 from .source import Advance, FileStat, Piece, Watch, no_watch
 from .target import shortened_name
-
-_PART = 8 * 2**20
-"""Bytes per read: large enough for the disk, small enough for a smooth progress display."""
 
 _SNAPSHOT = re.compile(r"models--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
 """The local Hub cache keeps a model at `models--ORG--NAME/snapshots/COMMIT`."""
@@ -71,6 +69,17 @@ class LocalSource:
             fill(piece, self._folder / piece.file, self._files.get(piece.file), advance)
             yield number
 
+    def sample(self, name: str, start: int, stop: int, blocks: int = BLOCKS) -> str:
+        """See `Source.sample`."""
+        return sample(self._folder / name, self._files[name], start, stop, blocks)
+
+    def has_changed(self, name: str) -> bool:
+        """See `Source.has_changed`."""
+        try:
+            return stat_of(self._folder / name) != self._files[name]
+        except OSError:
+            return True
+
 
 def scan(folder: Path) -> dict[str, FileStat]:
     """The files directly inside a folder.
@@ -83,72 +92,10 @@ def scan(folder: Path) -> dict[str, FileStat]:
         for entry in entries:
             try:
                 if entry.is_file():
-                    stat = entry.stat()
-                    found[entry.name] = FileStat(stat.st_size, stat.st_mtime_ns, blob_of(Path(entry.path)))
+                    found[entry.name] = stat_of(Path(entry.path))
             except OSError:
                 continue  # a link that leads nowhere: the file counts as missing
     return found
-
-
-def blob_of(path: Path) -> str:
-    """The hash of a file's content, where it is a link into the local Hub cache's store of contents; else empty."""
-    try:
-        target = path.readlink()
-    except OSError:
-        return ""
-    return target.name if target.parent.as_posix() == "../../blobs" else ""
-
-
-def read_file(path: Path, start: int, stop: int) -> bytes:
-    """The bytes `start … stop` of a file.
-
-    Raises:
-        ReadError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def fill(piece: Piece, path: Path, expected: FileStat | None, advance: Advance) -> None:
-    """Read a piece from the file at `path`, which must still be what `expected` says (its time, unless that is 0).
-
-    Raises:
-        ReadError: the file is gone, too short, changed since it was opened, or the disk failed.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    try:
-        stat = os.fstat(descriptor)
-        mtime_ns = stat.st_mtime_ns if expected and expected.mtime_ns else 0
-        if expected is None or (stat.st_size, mtime_ns) != (expected.size, expected.mtime_ns):
-            raise ReadError(f"{path} has changed since the model was opened.", "Quit and open the model again.")
-        done = 0
-        while done < len(piece.buffer):
-            count = os.preadv(descriptor, [piece.buffer[done : done + _PART]], piece.start + done)
-            if not count:
-                raise ReadError(
-                    f"{path} ends {len(piece.buffer) - done:,} bytes before tensor data does.",
-                    "Download or copy the file again.",
-                )
-            done += count
-            advance(count)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    finally:
-        os.close(descriptor)
-
-
-def _unreadable(path: Path, error: OSError) -> ReadError:
-    return ReadError(
-        f"{path} cannot be read: {error.strerror or error}.",
-        "Check that the file is still there and that you may read it.",
-    )
 
 
 def open_local(path: Path) -> LocalSource:

@@ -22,15 +22,17 @@ def no_watch(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What identifies one version of a file: its size in bytes and its modification time in nanoseconds.
+    """What identifies one version of a file: its size in bytes, and its times in nanoseconds.
 
-    Of a file on the Hub the commit says the rest, and the time is 0.
+    Of a file on the Hub the commit says the rest, and the times are 0.
     """
 
     size: int
     mtime_ns: int
     blob: str = ""
     """The hash of its content, where the Hub or the local Hub cache names it."""
+    ctime_ns: int = 0
+    """When anything of it was changed last: other than `mtime_ns`, it cannot be set."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +100,16 @@ class Source(Protocol):
         Raises:
             ReadError: a file is gone, too short, changed since it was opened, or disk or network failed.
         """
+
+    def sample(self, name: str, start: int, stop: int, blocks: int = ...) -> str:
+        """A hash of some blocks of the bytes `start … stop` of a file on this machine; empty where it is not here.
+
+        Raises:
+            ReadError: the file is gone, changed since it was opened, or the disk failed.
+        """
+
+    def has_changed(self, name: str) -> bool:
+        """Whether a file on this machine is no longer what it was when the source was opened."""
 
     def header_file(self, name: str, header: bytes) -> AbstractContextManager[Path]:
         """A path at which the safetensors library can judge a file's header, of which these are the bytes."""

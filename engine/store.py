@@ -1,9 +1,9 @@
-"""Results on disk: `ROOT/v1/MODEL KEY/SOLVER/layer-00012.heads.safetensors`, one file per job.
+"""Results on disk: `ROOT/v2/MODEL KEY/SOLVER/layer-00012.heads.safetensors`, one file per job.
 
 Written to a temporary file beside it, synced and renamed: a reader sees the old file, the new one or none, so two
 programs and network file systems need no locks. A file is believed only when it parses, its checksum is right and it
-says that it was computed from the same tensors; otherwise it counts as absent. The solver is part of the path, so
-that two programs with different solvers do not replace each other's results.
+says that it was computed from the same tensors, with the same bytes in a sample of each; otherwise it counts as
+absent. The solver is part of the path, so that two programs with different solvers do not replace each other's results.
 """
 
 import contextlib
@@ -21,10 +21,11 @@ from safetensors.numpy import save
 from .atomic import write_atomically
 from .cache_dir import default_cache_dir
 from .choices import Solver
+from .errors import ReadError
 from .model import Job, Model
 from .results import JobResult, MatrixResult, expected_shapes
 
-FORMAT = "svdtui-1"
+FORMAT = "svdtui-2"
 _SIZE_CAP = 2**28
 _HEAD = struct.Struct("<Q")
 
@@ -36,7 +37,9 @@ class Store:
         self._model = model
         self._solver = solver
         self.root = root or default_cache_dir()
-        self.folder = self.root / "v1" / model.key / solver
+        self.folder = self.root / "v2" / model.key / solver
+        self._sampled: dict[str, str] = {}
+        """Tensor → a hash of some of its blocks, as far as it has been needed."""
 
     def path(self, job: Job) -> Path:
         """Where a job's result is, or would be."""
@@ -89,26 +92,61 @@ class Store:
 
     def _provenance(self, job: Job) -> dict[str, Any]:
         """What must be equal for a result to be this job's: the tensors it was computed from, and how."""
-        files = self._model.checkpoint.source.files()
+        checkpoint = self._model.checkpoint
         tensors = []
         for t in self._model.job_tensors(job):
-            stat = files[t.ref.file]  # a snapshot keeps its commit when one of its files is replaced
+            stat = checkpoint.source.files()[t.ref.file]
+            # A snapshot keeps its commit when one of its files is replaced; of others the key has the times.
+            version = stat.blob or ([stat.mtime_ns, stat.ctime_ns] if self._model.revision else "")
             tensors.append(
                 [
                     *(t.matrix, t.ref.name, t.ref.dtype, list(t.ref.shape), t.ref.start, t.side, t.count),
-                    *(t.ref.file, stat.size, stat.blob or stat.mtime_ns),
+                    *(t.ref.file, stat.size, version),
                 ]
             )
-        return {"format": FORMAT, "key": self._model.key, "job": str(job), "solver": self._solver, "tensors": tensors}
+        body = {"format": FORMAT, "contents": checkpoint.contents, "job": str(job), "solver": self._solver}
+        return {**body, "tensors": tensors}
+
+    def _samples(self, job: Job) -> dict[str, str]:
+        """Matrix → a hash of some blocks of its tensor; empty where that is not on this machine.
+
+        Raises:
+            ReadError: a file is gone, or another one than when the model was opened.
+        """
+        source = self._model.checkpoint.source
+        found = {}
+        for t in self._model.job_tensors(job):
+            known = self._sampled.get(t.ref.name)
+            if known is None or source.has_changed(t.ref.file):
+                known = self._sampled[t.ref.name] = source.sample(t.ref.file, t.ref.start, t.ref.end)
+            found[t.matrix] = known
+        return found
+
+    def _are_of_here(self, job: Job, samples: dict[str, str]) -> bool:
+        """Whether a result's samples are those of the files that are here.
+
+        Where the Hub names a file's content, it need not be here to be known.
+        """
+        files = self._model.checkpoint.source.files()
+        named = {t.matrix for t in self._model.job_tensors(job) if files[t.ref.file].blob}
+        ours = self._samples(job)
+        return samples.keys() == ours.keys() and all(
+            samples[matrix] == sample or (matrix in named and not (samples[matrix] and sample))
+            for matrix, sample in ours.items()
+        )
 
     def encode(self, result: JobResult) -> bytes:
         """A result as the bytes of a safetensors file: float64 spectra, and its provenance as metadata.
 
         Equal results are equal bytes, whoever computed them.
+
+        Raises:
+            ReadError: what it was computed from has been replaced meanwhile.
         """
         spectra = {name: np.ascontiguousarray(matrix.sigma) for name, matrix in result.matrices.items()}
         body = {
             **self._provenance(result.job),
+            "samples": self._samples(result.job),
             "model": self._model.name,
             "revision": self._model.revision,
             "version": version("svdtui"),
@@ -132,13 +170,15 @@ class Store:
             expected = self._provenance(job)
             if {field: body.get(field) for field in expected} != expected:
                 return None
+            if not self._are_of_here(job, body["samples"]):
+                return None
             matrices = {}
             for name, shape in expected_shapes(self._model, job).items():
                 if tensors[name]["dtype"] != "F64" or tuple(tensors[name]["shape"]) != shape:
                     return None
                 sigma = np.frombuffer(tensors[name]["data"], dtype="<f8").reshape(shape)
                 matrices[name] = MatrixResult(sigma, tuple(body["solvers"][name]), tuple(body["nonfinite"][name]))
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (SafetensorError, ReadError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return JobResult(job, matrices)
 

@@ -7,10 +7,10 @@ import base64
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import EngineError, WorkerError
+from .errors import EngineError, ModelChangedError, WorkerError
 from .hub_errors import redacted
 from .job_request import JobRequest, Opening, compute_job
 from .model import Job, Model
@@ -89,7 +89,9 @@ class ExecutorWorkers:
     ) -> None:
         self.shown, self.note, self.capacity = shown, "", at_once
         self._executor, self._function, self._told, self._hear = executor, function, told, hear
-        self._opening, self._model, self._store = opening, model, store
+        # A copy of the files on another machine has other times, and maybe another path.
+        self._opening = replace(opening, key=None, contents=model.checkpoint.contents)
+        self._model, self._store = model, store
         self._keeper = ThreadPoolExecutor(1, "keeper")  # reading headers and writing files must not hold up the others
 
     def submit(self, job: Job, most_remote: int | None = None) -> Future[Answer]:  # noqa: ARG002 - they read, not we
@@ -130,9 +132,9 @@ class ExecutorWorkers:
         for file, header in self._model.prepare([job]):
             self._hear({"event": "header", "file": file, "data": base64.b64encode(header).decode()})
         if self._store.decode(job, data) is None:
-            raise WorkerError(
-                f"What came back for {job} is not a result of this model.",
-                "The workers must have the same version of svdtui and the same files.",
+            raise ModelChangedError(
+                f"What came back for {job} was computed from other files than those that are here.",
+                "Every worker must see the same files, and have the same version of svdtui.",
             )
         try:
             self._store.save(data, job)

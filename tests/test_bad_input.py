@@ -412,7 +412,7 @@ def shell(command: str, svdtui: Sequence[str], *paths: Path) -> subprocess.Compl
     return subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("in_the_way", ["cache", "cache/v1"])
+@pytest.mark.parametrize("in_the_way", ["cache", "cache/v2"])
 def test_a_cache_that_cannot_be_written_costs_the_cache_and_not_the_result(
     in_the_way: str, run_svdtui: RunSvdtui, tmp_path: Path
 ) -> None:
@@ -424,7 +424,7 @@ def test_a_cache_that_cannot_be_written_costs_the_cache_and_not_the_result(
 
     assert done.returncode == 0
     [line] = done.stderr.splitlines()  # once, although there are two layers
-    assert f"Results cannot be kept in {tmp_path / 'cache' / 'v1'}" in sentence(line)
+    assert f"Results cannot be kept in {tmp_path / 'cache' / 'v2'}" in sentence(line)
     assert len(figures(tmp_path / "out.csv")) == 2 * 4 * 4
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from svdtui.engine import (
+    HEADS,
     Analysis,
     ChoiceError,
+    Job,
     ModelChangedError,
     ModelNotFoundError,
     WorkerError,
@@ -36,7 +39,7 @@ class Cluster:
     """`dask scheduler` and two times `dask worker`, without nannies: a worker that is killed stays away."""
 
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._file = folder / "scheduler.json"
         self._environ = {**os.environ, **environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
         self.scheduler = self._start("scheduler", "--scheduler-file", str(self._file), "--port", "0")
@@ -46,8 +49,8 @@ class Cluster:
 
     def _start(self, *args: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "dask", *args, "--host", "127.0.0.1", "--no-dashboard"]
-        with (self._folder / f"{args[0]}.log").open("ab") as log:
-            return subprocess.Popen(command, cwd=self._folder, env=self._environ, stdout=log, stderr=log)
+        with (self.folder / f"{args[0]}.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=self.folder, env=self._environ, stdout=log, stderr=log)
 
     def start_worker(self, *args: str) -> "subprocess.Popen[bytes]":
         return self._start("worker", "--scheduler-file", str(self._file), "--nthreads", "2", "--no-nanny", *args)
@@ -148,15 +151,64 @@ def test_a_model_that_a_worker_does_not_see(cluster: Cluster, tmp_path: Path) ->
     assert "at the same path" in raised.value.hint
 
 
-def test_other_files_at_the_same_place(cluster: Cluster, tmp_path: Path) -> None:
-    made = write_checkpoint(tmp_path / "m")
-    model = open_model(made.folder)
-    os.utime(made.files[0], ns=(0, 0))
+HERE = Path("/proc/self/cwd")
+"""A path that is the same for every process, and leads each somewhere else: what a disk of its own is to a machine."""
+
+
+@pytest.fixture
+def two_disks(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The same model here and where the workers are, whose files have times of their own."""
+    if not HERE.exists():
+        pytest.skip("this system has no such path")
+    ours, theirs = tmp_path / "here" / "m", cluster.folder / "m"
+    shutil.rmtree(theirs, ignore_errors=True)
+    write_checkpoint(ours, layers=3, hidden=256)
+    shutil.copytree(ours, theirs, copy_function=shutil.copy)
+    os.utime(ours / "model.safetensors", (0, 0))
+    monkeypatch.chdir(ours.parent)
+    return ours, theirs
+
+
+@pytest.mark.usefixtures("two_disks")
+def test_a_copy_of_the_files_with_other_times_serves(cluster: Cluster, tmp_path: Path) -> None:
+    with Analysis(HERE / "m", device="cpu", cache_dir=tmp_path / "cache") as analysis:
+        analysis.scan(dask=cluster.address)
+        assert len(results(tmp_path / "cache")) == 3
+        assert analysis.known(Job(2, HEADS)) is not None
+
+
+def test_other_weights_at_the_same_path_are_refused(
+    two_disks: tuple[Path, Path], cluster: Cluster, tmp_path: Path
+) -> None:
+    write_checkpoint(two_disks[1], layers=3, hidden=256, seed=1)
+    os.utime(two_disks[1] / "model.safetensors", (0, 0))
     with (
-        Analysis(model, device="cpu", cache_dir=tmp_path) as analysis,
-        pytest.raises(ModelChangedError, match=r"^The Dask worker tcp://.* has other files there"),
+        Analysis(HERE / "m", device="cpu", cache_dir=tmp_path) as analysis,
+        pytest.raises(ModelChangedError, match=r"^The Dask worker tcp://.* has other files there than this") as raised,
     ):
         analysis.scan(dask=cluster.address)
+    assert "the same files at the same path" in raised.value.hint
+    assert results(tmp_path) == {}
+
+
+def test_a_single_tensor_that_differs_is_refused_when_it_comes_back(
+    two_disks: tuple[Path, Path], cluster: Cluster, tmp_path: Path
+) -> None:
+    def stranger() -> dict[str, str]:
+        return open_model(two_disks[1]).checkpoint.samples()
+
+    ref = open_model(two_disks[0]).checkpoint.tensors["model.layers.1.self_attn.q_proj.weight"]
+    before = stranger()
+    with (two_disks[1] / "model.safetensors").open("r+b") as file:
+        file.seek(ref.start)
+        file.write(bytes(8))
+    assert stranger() == before, "what the workers are asked first does not tell"
+    with (
+        Analysis(HERE / "m", device="cpu", cache_dir=tmp_path) as analysis,
+        pytest.raises(ModelChangedError, match=r"^What came back for 1\.heads was computed from other files"),
+    ):
+        analysis.scan(dask=cluster.address)
+    assert sorted(results(tmp_path)) == ["layer-00000.heads.safetensors", "layer-00002.heads.safetensors"]
 
 
 @pytest.mark.parametrize(("theirs", "words"), [("0.0.1", "has svdtui 0.0.1"), (None, "has no svdtui")])

@@ -52,6 +52,12 @@ class Watched:
     def read_pieces(self, pieces: Sequence[Piece], advance: Advance) -> Iterator[int]:  # noqa: ARG002
         raise AssertionError("opening a model reads no tensor")
 
+    def sample(self, name: str, start: int, stop: int, blocks: int = 1) -> str:
+        return self._inner.sample(self._listed(name), start, stop, blocks)
+
+    def has_changed(self, name: str) -> bool:
+        return self._inner.has_changed(self._listed(name))
+
     def is_here(self, name: str) -> bool:
         return self._inner.is_here(self._listed(name))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -87,7 +88,7 @@ def test_a_result_comes_back_to_the_last_bit(job: Job, model: Model, store: Stor
 def test_files_lie_by_format_model_and_solver(model: Model, store: Store, tmp_path: Path) -> None:
     for job in (JOB, Job(None, "lm_head")):
         store.save(store.encode(made_up(model, job)), job)
-    folder = tmp_path / "cache" / "v1" / model.key / "gram64"
+    folder = tmp_path / "cache" / "v2" / model.key / "gram64"
     assert sorted(path.name for path in folder.iterdir()) == [
         "layer-00000.heads.safetensors",
         "model.lm_head.safetensors",
@@ -162,7 +163,7 @@ def other_solver(model: Model, root: Path) -> tuple[Store, Job]:
 
 
 def other_version_of_the_model(model: Model, root: Path) -> tuple[Store, Job]:
-    changed = dataclasses.replace(model.checkpoint, key=model.key + "x")
+    changed = dataclasses.replace(model.checkpoint, contents=model.checkpoint.contents + "x")
     return Store(Model(changed), "gram64", root), JOB
 
 
@@ -225,14 +226,16 @@ def test_a_snapshot_with_a_replaced_file_has_other_results(tmp_path: Path) -> No
         assert not np.array_equal(analysis.spectrum("0.0.q"), first)
 
 
-def test_another_copy_of_the_same_files_has_the_same_results(tmp_path: Path) -> None:
+def test_another_copy_of_the_same_files_has_results_of_its_own(tmp_path: Path) -> None:
     one = small_checkpoint(tmp_path / "here" / "model")
-    other = small_checkpoint(tmp_path / "there" / "model")
-    assert one.key != other.key  # written at another time
-    for name in ("model.safetensors", "config.json"):
-        stat = (tmp_path / "here" / "model" / name).stat()
-        os.utime(tmp_path / "there" / "model" / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert open_model(tmp_path / "there" / "model").key == one.key
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    other = open_model(tmp_path / "there" / "model")
+    assert other.key != one.key
+    assert other.checkpoint.contents == one.checkpoint.contents
+    (tmp_path / "link").symlink_to(tmp_path / "here" / "model")
+    assert open_model(tmp_path / "link").checkpoint.contents != one.checkpoint.contents  # its name is the model's
+    (tmp_path / "road").symlink_to(tmp_path / "here")
+    assert open_model(tmp_path / "road" / "model").key == one.key
 
 
 # ---- disks -----------------------------------------------------------------------------------------------------
