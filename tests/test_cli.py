@@ -102,6 +102,12 @@ def test_help_explains_every_option_and_shows_examples() -> None:
         (["MODEL", "--csv", "-", "--head", "1"], "needs --layer"),
         (["MODEL", "--csv", "-", "--spectra-csv", "-"], "must not be the same as --csv"),
         (["MODEL", "--csv", "a.csv", "--spectra-csv", "./b/../a.csv"], "must not be the same as --csv"),
+        (["MODEL", "--csv", "x.json"], "writes CSV, not .json: end the name in .csv or .txt, or in nothing"),
+        (["MODEL", "--csv", "x.csv.gz"], "writes CSV, not .gz"),
+        (["MODEL", "--spectra-csv", "a/x.PARQUET"], "writes CSV, not .PARQUET"),
+        (["MODEL", "--candidates", "x.tsv"], "writes CSV, not .tsv"),
+        (["MODEL", "--findings", "x.html"], "writes Markdown, not .html: end the name in .md, .markdown or .txt"),
+        (["MODEL", "--lora-plan", "x.yaml", "--lora-budget", "9"], "writes JSON, not .yaml: end the name in .json, or"),
         (["MODEL", "--findings", "--csv", "-"], "must not be the same as --csv"),
         (["MODEL", "--findings", "--candidates", "-"], "must not be the same as --findings"),
         (["MODEL", "--candidates", "a", "--lora-plan", "./a", "--lora-budget", "9"], "the same as --candidates"),
@@ -290,6 +296,14 @@ def test_a_zero_matrix_has_no_ratios_and_is_no_error(tmp_path: Path) -> None:
 
 
 # ---- files and streams -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x.CSV", "x.txt", "x", "llama-3.1", "run-0.5b", ".hidden", "a.b/x"])
+def test_endings_of_csv_and_none_are_known(name: str, made: Checkpoint, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.b").mkdir()
+    done = here(made.folder, "--csv", tmp_path / name, "--layer", "0", "--cache-dir", cache)
+    assert (done.exit_code, done.output) == (0, "")
+    assert (tmp_path / name).read_text().startswith(METRICS_HEADER)
 
 
 def test_a_file_is_replaced_whole_and_keeps_its_permissions(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """What options of the command line accept, where typer alone would not say so."""
 
 import os
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -49,8 +51,21 @@ class FindingsCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+_WRITTEN = {
+    "--csv": ("CSV", (".csv", ".txt")),
+    "--spectra-csv": ("CSV", (".csv", ".txt")),
+    "--findings": ("Markdown", (".md", ".markdown", ".txt")),
+    "--candidates": ("CSV", (".csv", ".txt")),
+    "--lora-plan": ("JSON", (".json",)),
+}
+"""What an option writes, and the endings that say so."""
+
+_ENDING = re.compile(r".+(\.[A-Za-z][A-Za-z0-9]*)", re.ASCII)
+"""A name that says what it holds; `llama-3.1` and `run-0.5b` have a version at their end."""
+
+
 def check_files(files: dict[str, str | None]) -> None:
-    """No option may name nothing, no two the same file, and only one stdout."""
+    """No option may name nothing, no two the same file, only one stdout, and none what it does not write."""
     taken: dict[str, str] = {}
     for option, file in files.items():
         if file == "":
@@ -59,3 +74,17 @@ def check_files(files: dict[str, str | None]) -> None:
             first = taken.setdefault(os.path.realpath(file), option)
             if first != option:
                 raise typer.BadParameter(f"must not be the same as {first}", param_hint=option)
+            _check_ending(option, file)
+
+
+def _check_ending(option: str, file: str) -> None:
+    """Whoever asks for `heads.json` shall not find CSV in it."""
+    kind, known = _WRITTEN[option]
+    ending = _ENDING.fullmatch(Path(file).name)
+    if ending and ending[1].lower() not in known:
+        *others, last = known
+        raise typer.BadParameter(
+            f"writes {kind}, not {ending[1]}: end the name in {' or '.join(filter(None, (', '.join(others), last)))}, "
+            "or in nothing",
+            param_hint=option,
+        )
