@@ -15,7 +15,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from .errors import CheckpointError, HeaderError, ReadError, ShardIndexError
-from .shards import CONFIG, LFS_POINTER, json_object, read_index, read_json_bytes, weight_files
+from .json_weight import HeavyJsonError, check_weight
+from .shards import CONFIG, LFS_POINTER, NOT_ORDINARY, json_object, read_index, read_json_bytes, weight_files
 from .source import Source
 from .text import plural
 
@@ -210,10 +211,15 @@ def _fetch_header(source: Source, file: str) -> bytes:
     if length > HEADER_CAP:
         raise HeaderError(
             f"{where} has a header of {length:,} bytes, more than the {HEADER_CAP:,} that are read.",
-            "This is no ordinary model file; get the model from its publisher.",
+            NOT_ORDINARY,
         )
     rest = source.read(file, len(head), stop) if stop > len(head) else b""
-    return head[_HEAD.size : stop] + rest
+    header = head[_HEAD.size : stop] + rest
+    try:
+        check_weight(header)
+    except HeavyJsonError as error:
+        raise HeaderError(f"{where} has a header that cannot be read: {error}.", NOT_ORDINARY) from error
+    return header
 
 
 def _judged(source: Source, file: str, header: bytes) -> bytes:

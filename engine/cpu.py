@@ -9,7 +9,7 @@ not needed here.
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,12 @@ from .whole import WholeMatrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_AT_ONCE = 512 * 2**20
+"""Bytes of a layer's tensors up to which all of them are in memory; those of a larger one come part by part."""
+
+_LARGE_SLICE = 2**22
+"""Weights of a slice beyond which they are solved one at a time: no published model has such heads."""
+
 Solved = tuple[Spectrum | None, int]
 """A spectrum, or None with the number of NaN and infinite weights."""
 
@@ -40,6 +46,7 @@ class Cpu:
         self._threads = threads or _blas_threads(self._blas)
         self._pool = ThreadPoolExecutor(self._threads, "svdtui")
         self._scratch = threading.local()
+        self._one_large = threading.Lock()
 
     def close(self) -> None:
         """End the threads."""
@@ -68,15 +75,27 @@ class Cpu:
             return solved
 
         is_read = threading.Event()
+        is_large = sum(tensor.ref.nbytes for tensor in tensors) > _AT_ONCE
         with self._blas.limit(limits=1, user_api="blas"):
             try:
-                if self._threads > 1:  # a fast network takes a core: one thread leaves it to the reading
+                if (
+                    self._threads > 1 and not is_large
+                ):  # a fast network takes a core: one thread leaves it to the reading
                     self._pool.submit(is_read.wait)
                 ordered = sorted(tensors, key=lambda tensor: (tensor.side == "columns", tensor.ref.nbytes))
-                memory = reader.reserve([tensor.ref.nbytes for tensor in ordered])
-                for tensor, first, slices in reader.read_slices(ordered, memory, urgent):
-                    for number, each in enumerate(slices, first):
-                        futures[tensor.matrix][number] = self._pool.submit(solve, tensor, number, each)
+                if is_large:
+                    parts = reader.read_in_parts(ordered, _AT_ONCE)
+                else:
+                    memory = reader.reserve([tensor.ref.nbytes for tensor in ordered])
+                    parts = reader.read_slices(ordered, memory, urgent)
+                for tensor, first, slices in parts:
+                    begun = {
+                        number: self._pool.submit(solve, tensor, number, each)
+                        for number, each in enumerate(slices, first)
+                    }
+                    futures[tensor.matrix].update(begun)
+                    if is_large:  # the next part takes the same memory
+                        wait(begun.values())
                 is_read.set()
                 solved = {
                     tensor.matrix: [futures[tensor.matrix][number].result() for number in range(tensor.count)]
@@ -94,9 +113,16 @@ class Cpu:
 
     def _solve_slice(self, weights: "NDArray[Any]") -> Solved:
         """One head's slice, (rows, cols), raw; its fp64 copy is in memory kept by the thread."""
+        if weights.size > _LARGE_SLICE:
+            with self._one_large:
+                return self._solve_in(weights, (np.empty(weights.size), np.empty(weights.size, np.uint32)))
         kept = getattr(self._scratch, "memory", None)
         if kept is None or kept[0].size < weights.size:
             kept = self._scratch.memory = np.empty(weights.size), np.empty(weights.size, np.uint32)
+        return self._solve_in(weights, kept)
+
+    def _solve_in(self, weights: "NDArray[Any]", kept: "tuple[NDArray[np.float64], NDArray[np.uint32]]") -> Solved:
+        """One head's slice, in memory for its fp64 copy and for what decoding it needs."""
         matrix = kept[0][: weights.size].reshape(weights.shape)
         decode(weights, matrix, kept[1])
         try:

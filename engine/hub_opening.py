@@ -1,7 +1,6 @@
 """From a name on the Hub to a source: which commit it is, and which files there are; with the network or without it."""
 
 import contextlib
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
 from .hub_errors import HubAccess, about_revision, explained_error, silence_seconds, told
 from .hub_records import LARGEST_FILE, HubRecords, is_bare
+from .json_weight import parsed
 from .local import scan
 from .patience import patiently
 from .proxy import check_proxies
@@ -161,7 +161,7 @@ def _unlisted(folder: Path, found: Mapping[str, RemoteFile]) -> dict[str, Remote
     named: set[str] = set()
     for index in (file for file in found if file.endswith(INDEX_SUFFIX) and found[file].size <= JSON_CAP):
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            named.update(json.loads((folder / index).read_bytes())["weight_map"].values())  # else told when it is used
+            named.update(parsed((folder / index).read_bytes())["weight_map"].values())  # else told when it is used
     shards = (shard for shard in named if isinstance(shard, str) and is_bare(shard))
     return {shard: RemoteFile(0, is_listed=False) for shard in shards if shard.endswith(".safetensors")}
 

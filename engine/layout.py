@@ -60,6 +60,12 @@ class HeadCounts:
                 f"{count} {kind} × {self.head_dim} = {count * self.head_dim:,}.",
                 _MISMATCH_HINT,
             )
+        weights = self.head_dim * other
+        if weights > _LARGEST_HEAD:
+            raise LayoutError(
+                f"{name} has {weights:,} weights in each head, more than the {_LARGEST_HEAD:,} that are read.",
+                "This is no ordinary model; get it from its publisher.",
+            )
         if self.hidden_size is not None and other != self.hidden_size:
             side = "columns" if part.side == "rows" else "rows"
             raise LayoutError(
@@ -130,6 +136,9 @@ def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
 
 _LARGEST = 10**9
 """Wider than any model is; products of such numbers can still be printed."""
+
+_LARGEST_HEAD = 2**24
+"""Weights of a head's slice: several times those of the largest models, and little enough for any memory."""
 
 _MOST_HEADS = 4096
 """More heads than any model has; a tree of them can still be drawn."""

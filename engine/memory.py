@@ -5,7 +5,7 @@ numpy has no bf16: an array of uint16 holds its bits, which are the upper half o
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +72,22 @@ class TensorReader:
                 pass
         return into.view(dtype).reshape(rows, ref.shape[1])
 
+    def read_columns(self, ref: TensorRef, into: "NDArray[np.uint8]", first: int, columns: int) -> "NDArray[Any]":
+        """Columns `first … first + columns` of a tensor as (rows, columns), raw, read into `into` row by row."""
+        dtype = RAW_DTYPES[ref.dtype]
+        rows, cols = ref.shape
+        size = columns * dtype.itemsize
+        offsets = [(row * cols + first) * dtype.itemsize for row in range(rows)]
+        parts = [into[row * size : (row + 1) * size].data for row in range(rows)]
+        if self._spool is not None and self._spool[0] == ref:
+            for offset, part in zip(offsets, parts, strict=True):
+                self._read_spool(offset, part)
+        else:
+            pieces = [Piece(ref.file, ref.start + offset, part) for offset, part in zip(offsets, parts, strict=True)]
+            for _ in self._source.read_pieces(pieces, self.advance):
+                pass
+        return into.view(dtype).reshape(rows, columns)
+
     def read_all(
         self, refs: Sequence[TensorRef], into: "Sequence[NDArray[np.uint8]]"
     ) -> "Iterator[tuple[int, NDArray[Any]]]":
@@ -104,6 +120,28 @@ class TensorReader:
             raw = np.frombuffer(piece.buffer, RAW_DTYPES[tensor.ref.dtype])
             axis = 0 if tensor.side == "rows" else 1
             yield tensor, number, np.split(raw.reshape(-1, tensor.ref.shape[1]), count, axis)
+
+    def read_in_parts(
+        self, tensors: Sequence[SlicedTensor], most: int
+    ) -> "Iterator[tuple[SlicedTensor, int, list[NDArray[Any]]]]":
+        """As `read_slices`, but never more than `most` bytes at once (or one slice): those that were yielded are
+        overwritten by the next."""
+        for tensor in tensors:
+            ref, size = tensor.ref, tensor.ref.nbytes // tensor.count
+            step = min(tensor.count, max(1, most // size))
+            (memory,) = self.reserve([step * size])
+            is_cut = tensor.side == "columns" and step < tensor.count
+            with self.at_hand(ref) if is_cut else nullcontext():  # its rows are read several times
+                for first in range(0, tensor.count, step):
+                    count = min(step, tensor.count - first)
+                    into = memory[: count * size]
+                    if is_cut:
+                        raw = self.read_columns(ref, into, first * tensor.cols, count * tensor.cols)
+                    elif tensor.side == "columns":
+                        raw = self.read(ref, into)
+                    else:
+                        raw = self.read(ref, into, first * tensor.rows, count * tensor.rows)
+                    yield tensor, first, np.split(raw, count, 0 if tensor.side == "rows" else 1)
 
     @contextmanager
     def at_hand(self, ref: TensorRef) -> Iterator[None]:

@@ -1,20 +1,22 @@
 """Which files of a source hold the weights: the index and the shards that it names, or a single file."""
 
-import json
 from typing import Any
 
 from .errors import ConfigError, ModelNotFoundError, ShardIndexError
+from .json_weight import HeavyJsonError, parsed
 from .source import Source
 from .text import plural
 
-JSON_CAP = 100 * 10**6
-"""Bytes of the longest config or index that is read."""
+JSON_CAP = 50 * 10**6
+"""Bytes of the longest config or index that is read. The largest published index has 24 MB."""
 
 CONFIG = "config.json"
 INDEX_SUFFIX = ".safetensors.index.json"
 _WEIGHTS = "model.safetensors"
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+NOT_ORDINARY = "This is no ordinary model file; get the model from its publisher."
 
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 
@@ -96,7 +98,7 @@ def read_json_bytes(source: Source, name: str) -> bytes:
     if size > JSON_CAP:
         raise ConfigError(
             f"{source.place}: {name} is {size:,} bytes long, more than the {JSON_CAP:,} that are read.",
-            "This is no ordinary model file; get the model from its publisher.",
+            NOT_ORDINARY,
         )
     return source.read(name, 0, size)
 
@@ -108,12 +110,14 @@ def json_object(source: Source, name: str, data: bytes) -> dict[str, Any]:
         ConfigError: it is no JSON object.
     """
     try:
-        parsed = json.loads(data)
+        found = parsed(data)
+    except HeavyJsonError as error:
+        raise ConfigError(f"{source.place}: {name} cannot be read: {error}.", NOT_ORDINARY) from error
     except (ValueError, RecursionError) as error:
         hint = "Download the file again."
         if data.startswith(LFS_POINTER):
             hint = "It is a Git LFS pointer: run `git lfs pull` in the folder."
         raise ConfigError(f"{source.place}: {name} is not valid JSON ({error}).", hint) from error
-    if not isinstance(parsed, dict):
+    if not isinstance(found, dict):
         raise ConfigError(f"{source.place}: {name} is not a JSON object.", "Download the file again.")
-    return parsed
+    return found

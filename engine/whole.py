@@ -19,6 +19,8 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from .checkpoint import TensorRef
 from .choices import Solver
 from .eigenvalues import symmetric_eigenvalues
+from .errors import DeviceError
+from .free_memory import free_memory
 from .memory import RAW_DTYPES, TensorReader, count_nonfinite, decode
 from .spectrum import (
     CONDITION_LIMIT,
@@ -37,6 +39,12 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 128 * 2**20
 """fp64 bytes of the largest block that is in memory at once."""
+
+_ALWAYS = 64 * 2**20
+"""Bytes that are tried for whatever the system says of its memory."""
+
+_RAW_BYTES = 256 * 2**20
+"""Bytes of a wide matrix that are in memory at once: a longer one is read several columns at a time."""
 
 _TILE = 512
 """Order of the Gram matrix's tiles: large enough for the BLAS, and enough of them for many threads."""
@@ -89,11 +97,25 @@ class WholeMatrix:
 
         Raises:
             NonFiniteError: the matrix holds NaN or infinite values.
+            DeviceError: they take more memory than there is.
         """
+        self._check_memory(solver)
         if self._ref.dtype == "F64":
             self._exponent = scale_exponent(max(float(np.abs(raw).max()) for raw in self._raw_blocks()))
         found = self._solve(solver)
         return Spectrum(np.ldexp(found.sigma, self._exponent), found.solver) if self._exponent else found
+
+    def _check_memory(self, solver: Solver) -> None:
+        """Refuse what would only be ended by the system when its memory is full."""
+        by_blocks = solver == "gram64" or (solver == "svd64" and self._long >= 2 * self._short)
+        needed = 16 * self._short * (self._short if by_blocks else self._long)  # in fp64, and LAPACK's copy of it
+        free = free_memory()
+        if needed > max(free, _ALWAYS):
+            raise DeviceError(
+                f"{self._ref.name}, {self._ref.shape[0]:,} × {self._ref.shape[1]:,}, takes {needed / 1e9:,.1f} GB of "
+                f"memory with the solver {solver}, and {free / 1e9:,.1f} GB are free.",
+                "Close other programs, or use a machine with more memory.",
+            )
 
     def _solve(self, solver: Solver) -> Spectrum:
         """The values of the matrix ÷ 2^exponent."""
@@ -114,7 +136,7 @@ class WholeMatrix:
     # blocks --------------------------------------------------------------------------------------
 
     def _raw_blocks(self) -> "Iterator[NDArray[Any]]":
-        """(block, short), raw. A tall matrix is read block by block, a wide one whole."""
+        """(block, short), raw. A tall matrix is read block by block, a wide one whole or in columns of all rows."""
         step = max(1, _BLOCK_BYTES // (8 * self._short))
         row_bytes = self._ref.shape[1] * RAW_DTYPES[self._ref.dtype].itemsize
         if self._tall:
@@ -123,9 +145,16 @@ class WholeMatrix:
                 rows = min(step, self._long - first)
                 yield self._reader.read(self._ref, piece[: rows * row_bytes], first, rows)
         else:
-            (piece,) = self._reader.reserve([self._ref.nbytes])
-            whole = self._reader.read(self._ref, piece).T
-            yield from (whole[first : first + step] for first in range(0, len(whole), step))
+            column_bytes = self._short * RAW_DTYPES[self._ref.dtype].itemsize
+            span = min(self._long, max(1, _RAW_BYTES // (column_bytes * step)) * step)  # whole blocks: the same sums
+            (piece,) = self._reader.reserve([span * column_bytes])
+            for start in range(0, self._long, span):
+                count = min(span, self._long - start)
+                if count == self._long:
+                    columns = self._reader.read(self._ref, piece).T
+                else:
+                    columns = self._reader.read_columns(self._ref, piece[: count * column_bytes], start, count).T
+                yield from (columns[first : first + step] for first in range(0, count, step))
 
     def _blocks(self, dtype: "type[np.floating[Any]]" = np.float64) -> Iterator["Array"]:
         """The blocks as fp64 (or fp32) ÷ 2^exponent, in memory that the next block overwrites."""

@@ -217,7 +217,7 @@ UNUSABLE = {
     ),
     "config too long": Bad(
         edited(lambda made: os.truncate(made.folder / "config.json", 2 * 10**8)),
-        ["config.json is 200,000,000 bytes long, more than the 100,000,000"],
+        ["config.json is 200,000,000 bytes long, more than the 50,000,000"],
     ),
     "no layers": Bad(
         edited(lambda made: None, prefix="bert.encoder.block"), ["no layer whose names svdtui knows", "See the README"]
