@@ -1,12 +1,18 @@
-"""Where something is in a model: `12.5.q`, `12.q_proj`, `12.5`, `12`, `lm_head`, or nothing for the whole model."""
+"""Where something is in a model: `12.5.q`, `12.q_proj`, `12.whole`, `12.5`, `12`, `lm_head`, or `model`."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from .errors import AddressError
 
-Scope = Literal["model", "layer", "head", "matrix"]
+Scope = Literal["model", "layer", "head", "whole", "matrix"]
+
+ROOT = "model"
+"""What the model as a whole is called where nothing would not be seen."""
+
+WHOLE = "whole"
+"""What a layer's whole matrices are called together."""
 
 _MATRIX = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
@@ -14,7 +20,7 @@ _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A model, a layer, a query head or one matrix; `layer` and `head` count from 0.
+    """A model, a layer, a query head, a layer's whole matrices or one matrix; `layer` and `head` count from 0.
 
     `matrix` is `q`, `k`, `v` or `o` below a head, and a name such as `q_proj` or `lm_head` for a whole matrix.
     """
@@ -22,6 +28,10 @@ class Address:
     layer: int | None = None
     head: int | None = None
     matrix: str | None = None
+    is_whole: bool = False
+    """Whether these are the whole matrices of `layer`, all together."""
+    kv_head: int | None = field(default=None, compare=False)
+    """By which KV head `head` was asked for, the first that shares it: `12.kv1.k` is the same place as `12.4.k`."""
 
     @property
     def scope(self) -> Scope:
@@ -30,29 +40,34 @@ class Address:
             return "matrix"
         if self.head is not None:
             return "head"
+        if self.is_whole:
+            return "whole"
         return "layer" if self.layer is not None else "model"
 
     @property
     def parent(self) -> "Address":
         """The place that holds this one; the model holds itself."""
         if self.matrix is not None:
-            return Address(self.layer, self.head)
-        return Address(self.layer) if self.head is not None else Address()
+            return Address(self.layer, self.head, kv_head=self.kv_head)
+        return Address(self.layer) if self.head is not None or self.is_whole else Address()
 
     def __str__(self) -> str:
-        parts = (self.layer, self.head, self.matrix)
+        head = self.head if self.kv_head is None else f"kv{self.kv_head}"
+        parts = (self.layer, head, WHOLE if self.is_whole else self.matrix)
         return ".".join(str(part) for part in parts if part is not None)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The inverse of `str()`.
+        """The inverse of `str()`, as far as that needs no model: `naming.find` knows KV heads and tensors too.
 
         Raises:
             AddressError: `text` has not the form of an address. Whether the place exists is for the model to say.
         """
         match text.strip().split("."):
-            case [""]:
+            case [""] | ["model"]:
                 return cls()
+            case [layer, "whole"] if _NUMBER.fullmatch(layer):
+                return cls(int(layer), is_whole=True)
             case [layer] if _NUMBER.fullmatch(layer):
                 return cls(int(layer))
             case [matrix] if _MATRIX.fullmatch(matrix):
@@ -67,5 +82,6 @@ class Address:
                 return cls(int(layer), int(head), matrix.lower())  # they are shown as Q K V O
         raise AddressError(
             f"{text.strip()!r} is not an address.",
-            "Write a layer (12), a head (12.5), a head's matrix (12.5.q) or a whole matrix (12.q_proj, lm_head).",
+            "Write a layer (12), a head (12.5), a head's matrix (12.5.q, or 12.kv1.k), a whole matrix (12.q_proj, "
+            "lm_head), 12.whole, model, or a tensor's full name.",
         )

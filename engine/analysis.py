@@ -11,6 +11,7 @@ from .choices import DEFAULT_K, SOLVERS, Solver
 from .errors import AddressError, ChoiceError, TensorError
 from .metrics import Metrics
 from .model import Job, MatrixInfo, Model
+from .naming import find as find_place
 from .opening import open_model
 from .results import JobResult, Tables
 from .source import Watch, no_watch
@@ -299,6 +300,7 @@ class Analysis:
         return row
 
     def _address(self, address: str | int | Address) -> Address:
-        place = address if isinstance(address, Address) else Address.parse(str(address))
-        self.model.check(place)
-        return place
+        if not isinstance(address, Address):
+            return find_place(self.model, str(address))
+        self.model.check(address)
+        return address

@@ -160,7 +160,7 @@ def export(
     """
     metrics, spectra = free_paths(
         folder,
-        f"{file_name(view.model.name)}{scope_name(view.address, is_whole=view.is_whole)}",
+        f"{file_name(view.model.name)}{scope_name(view.address)}",
         METRICS_END,
         SPECTRA_END,
     )
@@ -207,11 +207,13 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name.replace("/", "--")).lstrip(".-") or "model"
 
 
-def scope_name(address: Address, *, is_whole: bool = False) -> str:
+def scope_name(address: Address) -> str:
     """A view's place as part of a file name: `.layer-12.head-5.q`."""
     layer = "" if address.layer is None else f".layer-{address.layer}"
     head = "" if address.head is None else f".head-{address.head}"
-    return layer + head + (f".{address.matrix}" if address.matrix else "") + (".whole" if is_whole else "")
+    if address.kv_head is not None:
+        head = f".kv-head-{address.kv_head}"
+    return layer + head + (f".{address.matrix}" if address.matrix else "") + (".whole" if address.is_whole else "")
 
 
 def write_text(path: Path, text: str) -> None:

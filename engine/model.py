@@ -253,7 +253,7 @@ class Model:
         return tuple(name for name in names if self._whole_ref(layer, name))
 
     def matrices(self, parent: Address) -> tuple[MatrixInfo, ...]:
-        """The matrices directly below a place: a head's Q K V O, a layer's whole ones, the model's own."""
+        """The matrices directly below a place: a head's Q K V O, a KV head's K V, a layer's whole ones, the model's."""
         if parent.matrix is not None or parent.head is not None:
             return tuple(self._head_infos(parent)) if parent.matrix is None else ()
         return tuple(self.info(Address(parent.layer, matrix=name)) for name in self._whole_names(parent.layer))
@@ -264,9 +264,11 @@ class Model:
         assert self.counts
         job = Job(head.layer, HEADS)
         for part, tensor in self._head_parts(head.layer):
+            if head.kv_head is not None and not part.shared:
+                continue
             kv_head = self.counts.kv_head(head.head) if part.shared else None
             yield MatrixInfo(
-                address=Address(head.layer, head.head, part.matrix),
+                address=Address(head.layer, head.head, part.matrix, kv_head=head.kv_head),
                 label=part.matrix.upper(),
                 tensor=tensor.ref.name,
                 rows=tensor.rows,
@@ -323,9 +325,9 @@ class Model:
         if address.layer is None:
             own = () if self.counts else tuple(Job(None, name) for name in self._whole_names(None))
             return tuple(job for layer in self.layers for job in self.jobs(Address(layer))) + own
-        if self.has_heads(address.layer):
+        if self.has_heads(address.layer) and not address.is_whole:
             return (Job(address.layer, HEADS),)
-        if self.counts:
+        if self.counts and not address.is_whole:
             return ()
         return tuple(Job(address.layer, name) for name in self._whole_names(address.layer))
 
@@ -355,12 +357,15 @@ class Model:
                 )
         if address.matrix is not None:
             self._check_matrix(address)
+        if address.is_whole and not self.matrices(address):
+            raise AddressError(f"Layer {address.layer} has no whole matrices in these files.")
 
     def _check_matrix(self, address: Address) -> None:
         if address.head is not None:
             assert address.layer is not None
-            names = tuple(tensor.matrix for tensor in self.head_tensors(address.layer))
-            where = f"Head {address.parent}"
+            shared = [part for part, _ in self._head_parts(address.layer) if address.kv_head is None or part.shared]
+            names = tuple(part.matrix for part in shared)
+            where = f"{'Head' if address.kv_head is None else 'KV head'} {address.parent}"
         else:
             names = self._whole_names(address.layer)
             where = self.name if address.layer is None else f"Layer {address.layer}"
@@ -408,18 +413,6 @@ class Model:
         parts = self._placement.architecture.heads
         names = (self._placement.tensor(layer, part.tensor) for part in parts)
         return [name for name in names if name not in self.checkpoint.tensors]
-
-    def complete(self, text: str, limit: int = 20) -> list[str]:
-        """Addresses that begin with `text`, in the model's order; at most `limit`."""
-        text = text.strip()
-        base, dot, _ = text.rpartition(".")
-        try:
-            parent = Address.parse(base) if dot else Address()
-            self.check(parent)
-        except AddressError:
-            return []
-        children = (str(child) for child in self.children(parent))
-        return [child for child in children if child.startswith(text)][:limit]
 
     def children(self, parent: Address) -> Iterator[Address]:
         """The places directly below `parent`: layers, then heads or matrices."""

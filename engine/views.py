@@ -1,7 +1,7 @@
 """The rows of a scope (model, layer, head or matrix): what the screen draws and what a CSV holds."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .address import Address
@@ -37,15 +37,19 @@ class View:
     rows: tuple[Row, ...]
     missing: int
     k: int
-    is_whole: bool = False
-    """Whether the rows are a layer's whole matrices although its heads are known."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the rows are a layer's whole matrices although its heads are known."""
+        return self.address.is_whole
 
 
 def view(model: Model, address: Address, lookup: Lookup, *, k: int = DEFAULT_K) -> View:
     """What is known of a place so far.
 
-    A matrix has one row, a head its Q K V O, a layer those of all its heads, the model those of all layers. Where
-    heads are unknown, a layer's and the model's rows are their whole matrices.
+    A matrix has one row, a head its Q K V O, a KV head its K V, a layer those of all its heads or, asked for them, its
+    whole matrices, the model those of all layers. Where heads are unknown, a layer's and the model's rows are their
+    whole matrices.
 
     Raises:
         AddressError: the model has no such place.
@@ -56,8 +60,8 @@ def view(model: Model, address: Address, lookup: Lookup, *, k: int = DEFAULT_K) 
 
 def whole_view(model: Model, layer: int | None, lookup: Lookup, *, k: int = DEFAULT_K) -> View:
     """The whole matrices of a layer, or those outside the layers."""
-    found = view_of(model, Address(layer), model.matrices(Address(layer)), lookup, k=k)
-    return replace(found, is_whole=bool(model.heads))
+    address = Address(layer, is_whole=bool(model.heads))
+    return view_of(model, address, model.matrices(address), lookup, k=k)
 
 
 def view_of(model: Model, address: Address, infos: Iterable[MatrixInfo], lookup: Lookup, *, k: int = DEFAULT_K) -> View:
@@ -88,9 +92,9 @@ def infos_of(model: Model, address: Address) -> Iterator[MatrixInfo]:
     elif address.head is not None:
         yield from model.matrices(address)
     elif address.layer is not None:
-        if not model.heads:
+        if not model.heads or address.is_whole:
             yield from model.matrices(address)
-        for head in range(model.heads if model.has_heads(address.layer) else 0):
+        for head in range(model.heads if model.has_heads(address.layer) and not address.is_whole else 0):
             yield from model.matrices(Address(address.layer, head))
     else:
         for layer in model.layers:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from svdtui.engine import Address, EngineError, HeaderError, Model
 from svdtui.engine.checkpoint import Checkpoint, TensorRef, read_checkpoint
 from svdtui.engine.local import LocalSource
+from svdtui.engine.naming import complete
 from svdtui.engine.source import Advance, FileStat, Piece, Watch, no_watch
 from tests.checkpoints import raw_safetensors, write_checkpoint
 
@@ -125,7 +126,7 @@ def look_around(model: Model) -> None:
         for job in model.jobs(Address(layer)):
             for tensor in model.job_tensors(job):
                 assert tensor.rows * tensor.cols * tensor.count == math.prod(tensor.ref.shape)
-    assert model.complete("") or not model.jobs(Address())
+    assert complete(model, "") or not model.jobs(Address())
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from textual.geometry import Size
 from textual.screen import Screen
 from textual.types import AnimationLevel
 
-from svdtui.engine.address import Address
+from svdtui.engine.address import ROOT, Address
 from svdtui.engine.errors import EngineError
 from svdtui.engine.hand import Spare
 from svdtui.engine.model import Model
@@ -55,7 +55,7 @@ class SvdtuiApp(App[int]):
     def __init__(
         self,
         model: Model | Opener,
-        at: Address | None = None,
+        at: str | Address | None = None,
         *,
         solver: "Solver" = "gram64",
         device: str = "auto",
@@ -133,8 +133,6 @@ class SvdtuiApp(App[int]):
         if self.explorer is not None:
             return
         try:
-            if self._at is not None:
-                message.model.check(self._at)
             self.explorer = self._explorer(message.model)
             if self._spare is not None:
                 solver, device, cache_dir, _, offline, _, _ = self._session_options
@@ -208,7 +206,7 @@ class SvdtuiApp(App[int]):
     async def on_unmount(self) -> None:
         """Remember the place, and see the compute process end."""
         if self.explorer is not None:
-            self._places.remember(self.explorer.model.home, str(self.explorer.address))
+            self._places.remember(self.explorer.model.home, str(self.explorer.address) or ROOT)
         if spare := self._take_spare():
             spare.process.kill()
             await spare.process.ended()

@@ -66,7 +66,8 @@ def command(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Begin at a layer (12), a head (12.5), a head's matrix (12.5.q) or a whole matrix (12.q_proj).",
+            help="Begin at a layer (12), a head (12.5), a head's matrix (12.5.q, 12.kv1.k), a whole matrix "
+            "(12.q_proj), 12.whole, model, or a tensor by its name.",
             rich_help_panel=_START,
             show_default=False,
         ),
@@ -257,13 +258,15 @@ def command(
     )
     if workers is not None and dask is not None:
         raise typer.BadParameter("is for this machine; a Dask cluster has workers of its own", param_hint="--workers")
+    from svdtui.engine.naming import check_form
     from svdtui.engine.opening import demo_path
     from svdtui.engine.target import find_target
 
     from .start import download_first, require_terminal, what_to_show
 
     try:
-        start = Address.parse(at) if at is not None else None
+        if at is not None:
+            check_form(at)
         target = demo_path() if model is None else find_target(model, revision)
         if not headless:
             require_terminal()
@@ -285,13 +288,13 @@ def command(
                 dask=dask,
             )
         else:
-            opened = what_to_show(target, start)
+            opened = what_to_show(target, at)
             os.environ.setdefault("ESCDELAY", "50")  # ms until a lone escape byte counts as the key: half of Textual's
             from .explore import explore
 
             status = explore(
                 opened,
-                start,
+                at,
                 solver=solver,
                 device=device,
                 cache_dir=cache_dir,

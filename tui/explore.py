@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from svdtui.engine.address import Address
 from svdtui.engine.hand import Spare
 from svdtui.engine.model import Model
 from svdtui.engine.opening import open_model
@@ -39,7 +38,7 @@ FAILED = 1
 
 def explore(
     model: Model | HubName | Opener,
-    at: Address | None,
+    at: str | None,
     *,
     solver: "Solver" = "gram64",
     device: str = "auto",

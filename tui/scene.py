@@ -13,7 +13,7 @@ from svdtui.engine.model import Job, Model, job_name
 from svdtui.engine.overview import HeadsOverview, Overview
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural
-from svdtui.engine.views import Row, View, view, whole_view
+from svdtui.engine.views import Row, View, view
 
 from .keys import Where
 from .pins import Pins
@@ -61,7 +61,7 @@ def scene(node: Node, session: Session, k: int = DEFAULT_K, pins: Pins | None = 
     if has_overview(node, model):
         return _overview_scene(node, session, k)
     if node.kind == "whole":
-        seen = whole_view(model, address.layer, session.result, k=k)
+        seen = view(model, address, session.result, k=k)
     else:
         seen = view(model, address, session.seen, k=k)
     title = title_of(node, model)
@@ -116,10 +116,14 @@ def title_of(node: Node, model: Model) -> str:
     """`layer 12 · head 5 · K (KV head 1)`."""
     address = node.address
     parts = [f"layer {address.layer}"] if address.layer is not None else []
-    parts += [f"head {address.head}"] if address.head is not None else []
+    if address.kv_head is not None:
+        parts.append(f"KV head {address.kv_head} ({_sharers(model, address.kv_head)})")
+    elif address.head is not None:
+        parts.append(f"head {address.head}")
     if address.matrix is not None:
         info = model.info(address)
-        parts.append(info.label + (f" (KV head {info.kv_head})" if info.kv_head is not None else ""))
+        is_said = address.kv_head is not None or info.kv_head is None
+        parts.append(info.label + ("" if is_said else f" (KV head {info.kv_head})"))
     if node.kind == "whole":
         parts.append("whole matrices")
     return " · ".join(parts) or "all layers"
@@ -142,8 +146,14 @@ def _remarks(node: Node, model: Model, k: int) -> list[str]:
     shared = model.heads // model.kv_heads if model.kv_heads else 1
     if shared > 1 and node.address.head is not None:
         group = node.address.head // shared
-        remarks.append(f"K and V are KV head {group}, shared by heads {group * shared} to {(group + 1) * shared - 1}.")
+        remarks.append(f"K and V are KV head {group}, shared by {_sharers(model, group)}.")
     return remarks
+
+
+def _sharers(model: Model, kv_head: int) -> str:
+    """`heads 6 to 8`, or `head 6` alone."""
+    shared = model.heads // model.kv_heads
+    return f"heads {kv_head * shared} to {(kv_head + 1) * shared - 1}" if shared > 1 else f"head {kv_head}"
 
 
 def _table_scope(node: Node, model: Model) -> Scope:

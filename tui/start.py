@@ -9,6 +9,7 @@ from pathlib import Path
 from svdtui.engine.address import Address
 from svdtui.engine.errors import AddressError, ChoiceError, EngineError
 from svdtui.engine.model import Model
+from svdtui.engine.naming import find
 from svdtui.engine.opening import download, open_model
 from svdtui.engine.target import HubName, name_on_hub, shortened_name
 
@@ -16,7 +17,7 @@ from .places import Places
 from .stderr import say
 
 
-def what_to_show(target: Path | HubName, start: Address | None) -> Model | HubName:
+def what_to_show(target: Path | HubName, start: str | None) -> Model | HubName:
     """What the screen is to show: a model, or the name of one that is opened when the screen is there.
 
     Raises:
@@ -26,7 +27,7 @@ def what_to_show(target: Path | HubName, start: Address | None) -> Model | HubNa
         return target
     opened = open_model(target)
     if start is not None:
-        opened.check(start)
+        find(opened, start)
     return opened
 
 
@@ -68,15 +69,17 @@ def _clear_bars() -> None:
         sys.stderr.flush()
 
 
-def first_address(model: Model, at: Address | None, places: Places) -> Address:
-    """Where to open: as asked, where the user was, or the first head there is."""
+def first_address(model: Model, at: str | Address | None, places: Places) -> Address:
+    """Where to open: as asked, where the user was, or the first head there is.
+
+    Raises:
+        AddressError: the model has no such place as was asked for.
+    """
     if at is not None:
-        return at
-    if place := places.address(model.home):
+        return find(model, str(at))
+    if (place := places.address(model.home)) is not None:
         with suppress(AddressError):
-            address = Address.parse(place)
-            model.check(address)
-            return address
+            return find(model, place)
     layer = next((layer for layer in model.layers if model.has_heads(layer)), None)
     return Address() if layer is None else Address(layer, 0)
 

@@ -22,7 +22,9 @@ def layer_beside(model: Model, here: Address, step: int) -> Address:
 
 
 def head_beside(model: Model, here: Address, step: int) -> Address:
-    """The same layer and matrix, `step` heads further; from outside the heads, the layer's first one.
+    """The same layer and matrix, `step` heads further, or KV heads where one was asked for.
+
+    From outside the heads, it is the layer's first one.
 
     Raises:
         AddressError: there is no further head, or heads are unknown.
@@ -32,6 +34,11 @@ def head_beside(model: Model, here: Address, step: int) -> Address:
     layer = model.layers[0] if here.layer is None else here.layer
     if here.head is None:
         return nearest(model, Address(layer, 0))
+    if here.kv_head is not None:
+        kv_head = here.kv_head + step
+        if not 0 <= kv_head < model.kv_heads:
+            raise AddressError(f"KV head {here.kv_head} is the {_end(step)}.")
+        return nearest(model, replace(here, head=kv_head * model.heads // model.kv_heads, kv_head=kv_head))
     if not 0 <= here.head + step < model.heads:
         raise AddressError(f"Head {here.head} is the {_end(step)}.")
     return nearest(model, replace(here, head=here.head + step))

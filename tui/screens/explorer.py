@@ -230,7 +230,7 @@ class Explorer(Panes, Scans):
         """The selected place, as part of a file name."""
         from svdtui.engine.csv_export import scope_name
 
-        return scope_name(self.address, is_whole=self._tree.node.kind == "whole")
+        return scope_name(self.address)
 
     def action_export(self) -> None:
         """Write the view as CSV, in a thread: a model's can be large."""

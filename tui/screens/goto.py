@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from svdtui.engine.address import Address
 from svdtui.engine.errors import AddressError
 from svdtui.engine.model import Model
+from svdtui.engine.naming import complete, find
 
 EXAMPLES = "12 a layer · 12.5 a head · 12.5.q a head's matrix · 12.q_proj a whole matrix · lm_head"
 SHOWN = 60
@@ -46,7 +47,7 @@ class Goto(ModalScreen[Address | None]):
         self._say(self._offer(text) if text else EXAMPLES)
 
     def _offer(self, text: str) -> str:
-        found = self._model.complete(text, SHOWN)
+        found = complete(self._model, text, SHOWN)
         if not found:
             return self._problem(text) or ""
         width = max(20, self._said.size.width)
@@ -61,14 +62,14 @@ class Goto(ModalScreen[Address | None]):
     def _problem(self, text: str) -> str | None:
         """Why there is no such place, as a sentence."""
         try:
-            self._model.check(Address.parse(text))
+            find(self._model, text)
         except AddressError as error:
             return str(error)
         return None
 
     def action_complete(self) -> None:
         """Complete as far as all completions agree."""
-        found = self._model.complete(self._input.value.strip(), SHOWN)
+        found = complete(self._model, self._input.value.strip(), SHOWN)
         if found:
             first, last = min(found), max(found)
             agreed = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
@@ -80,9 +81,9 @@ class Goto(ModalScreen[Address | None]):
         text = event.value.strip()
         problem = self._problem(text)
         if not problem:
-            self.dismiss(Address.parse(text))
-        elif text and len(found := self._model.complete(text, SHOWN)) == 1:
-            self.dismiss(Address.parse(found[0]))
+            self.dismiss(find(self._model, text))
+        elif text and len(found := complete(self._model, text, SHOWN)) == 1:
+            self.dismiss(find(self._model, found[0]))
         else:
             self._say(problem, bad=True)
 

@@ -32,8 +32,11 @@ ADDRESSES = (
     ("12", "layer 12: its heads, side by side"),
     ("12.5", "head 5 of layer 12: its Q, K, V and O"),
     ("12.5.q", "one matrix of a head: q, k, v or o"),
-    ("12.q_proj", "a whole matrix of a layer"),
+    ("12.kv1.k", "one of a KV head: k or v"),
+    ("12.q_proj", "a whole matrix of a layer; 12.whole is all of them"),
     ("lm_head", "a matrix outside the layers"),
+    ("model", "the whole model: its layers, side by side"),
+    ("a tensor", "by its full name: the whole matrix that it is"),
 )
 
 CURVES = (

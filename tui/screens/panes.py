@@ -1,6 +1,7 @@
 """The panes of the main screen: the tree at the left, the selection's curves and figures at the right."""
 
 import gc
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -55,6 +56,7 @@ class Panes(Screen[None]):
         self._k = k
         self.first = at
         """Where the user begins."""
+        self._asked = at
         self._tree = ModelTree(model, self._mark)
         self._results = Results(k)
         self._header = HeaderLine(model)
@@ -97,8 +99,14 @@ class Panes(Screen[None]):
 
     @property
     def address(self) -> Address:
-        """What is selected."""
-        return self._tree.node.address
+        """What is selected; a KV head as such, where it was asked for so."""
+        here = self._tree.node.address
+        return self._asked if self._asked == here else here
+
+    @property
+    def node(self) -> Node:
+        """The node under the tree's cursor."""
+        return replace(self._tree.node, address=self.address)
 
     # following the cursor ------------------------------------------------------------------------
 
@@ -122,7 +130,7 @@ class Panes(Screen[None]):
             return
         from ..scene import scene
 
-        self.scene = now = scene(self._tree.node, self.session, self._k, self._pins)
+        self.scene = now = scene(self.node, self.session, self._k, self._pins)
         self._results.show(now, self.look)
         self._keys.offer(offered(now.where))
         self._show_status()
@@ -134,6 +142,7 @@ class Panes(Screen[None]):
 
     def go(self, address: Address, *, tidy: bool = False) -> None:
         """Select a place."""
+        self._asked = address
         self._tree.select(address, tidy=tidy)
 
     # what the session reports --------------------------------------------------------------------

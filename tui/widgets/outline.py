@@ -15,7 +15,7 @@ Kind = Literal["model", "layer", "head", "whole", "matrix"]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A line of the tree. `whole` is the group of a layer's whole matrices; it has its layer's address."""
+    """A line of the tree. `whole` is the group of a layer's whole matrices."""
 
     kind: Kind
     address: Address
@@ -39,7 +39,7 @@ class Node:
 def jobs_of(node: Node, model: Model) -> tuple[Job, ...]:
     """The work that the right side needs for a node."""
     if node.kind == "whole":
-        return tuple(info.job for info in model.matrices(Address(node.address.layer)))
+        return tuple(info.job for info in model.matrices(node.address))
     return model.jobs(node.address)
 
 
@@ -76,7 +76,7 @@ class Outline:
             for head in range(model.heads):
                 yield Node("head", Address(address.layer, head), depth, f"head {head}", job=job)
             if model.matrices(address):
-                yield Node("whole", address, depth, "whole")
+                yield Node("whole", Address(address.layer, is_whole=True), depth, "whole")
             return
         if node.expandable:
             for info in model.matrices(address):
@@ -141,7 +141,7 @@ def _path(address: Address) -> Iterator[tuple[Kind, Address]]:
         yield "layer", Address(address.layer)
         if address.head is not None:
             yield "head", Address(address.layer, address.head)
-        elif address.matrix is not None:
-            yield "whole", Address(address.layer)
+        elif address.matrix is not None or address.is_whole:
+            yield "whole", Address(address.layer, is_whole=True)
     if address.matrix is not None:
         yield "matrix", address
