@@ -5,7 +5,7 @@ import errno
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from .grid import Grid
 from .metrics import METRICS, defined
 from .model import MatrixInfo, Model
 from .text import spreadsheet_safe
-from .views import Row, View
+from .views import View
 
 PLACE_COLUMNS = ("model", "revision", "layer", "head", "kv_head", "matrix")
-METRICS_END, SPECTRA_END = ".metrics.csv", ".spectra.csv"
+ENDS = METRICS_END, SPECTRA_END, OVERVIEW_END = ".metrics.csv", ".spectra.csv", ".overview.csv"
 
 
 def metrics_csv(view: View, delimiter: str = ",") -> str:
@@ -37,28 +37,25 @@ def metrics_csv(view: View, delimiter: str = ",") -> str:
             row.info.rows,
             row.info.cols,
             row.info.n,
-            *(_number(getattr(row.metrics, info.name, None)) for info in METRICS),
+            *(number_text(getattr(row.metrics, info.name, None)) for info in METRICS),
             row.info.dtype,
             row.solver,
         ]
         for row in view.rows
     )
-    return _csv((*PLACE_COLUMNS, "tensor", "rows", "cols", "n", *columns, "dtype", "solver"), rows, delimiter)
+    return csv_text((*PLACE_COLUMNS, "tensor", "rows", "cols", "n", *columns, "dtype", "solver"), rows, delimiter)
 
 
-def spectra_csv(view: View, wanted: Callable[[Row], bool] = lambda row: True, pinned: Iterable[Row] = ()) -> str:
-    """One line per singular value of the wanted rows and then of the pinned ones, largest first, `index` from 1.
-
-    `pinned` are rows of the same model; one that is wanted anyway is not repeated.
-    """
+def spectra_csv(view: View) -> str:
+    """One line per singular value of each row, largest first, `index` from 1."""
     rows = (
-        [*place, index, _number(float(sigma))]
-        for row in _drawn(view, wanted, pinned)
+        [*place, index, number_text(float(sigma))]
+        for row in view.rows
         if row.spectrum is not None
         for place in [_place(view, row.info)]
         for index, sigma in enumerate(row.spectrum, 1)
     )
-    return _csv((*PLACE_COLUMNS, "index", "sigma"), rows)
+    return csv_text((*PLACE_COLUMNS, "index", "sigma"), rows)
 
 
 CANDIDATE_COLUMNS = (
@@ -74,7 +71,7 @@ def candidates_csv(model: str, revision: str, candidates: Iterable[Candidate]) -
     share is the rank ÷ n; `parameters` is mn, the others r(m + n), and `pays` whether that is less (`yes` or `no`).
     """
     columns = (*PLACE_COLUMNS[:2], "kind", *PLACE_COLUMNS[2:], "rows", "cols", "n", *CANDIDATE_COLUMNS)
-    return _csv(columns, (_candidate(spreadsheet_safe(model), revision, each) for each in candidates))
+    return csv_text(columns, (_candidate(spreadsheet_safe(model), revision, each) for each in candidates))
 
 
 def _candidate(model: str, revision: str, candidate: Candidate) -> list[str | int]:
@@ -90,21 +87,14 @@ def _candidate(model: str, revision: str, candidate: Candidate) -> list[str | in
         candidate.rows,
         candidate.cols,
         candidate.n,
-        _number(candidate.effective_rank),
-        _number(by_effective_rank(candidate)),
+        number_text(candidate.effective_rank),
+        number_text(by_effective_rank(candidate)),
         candidate.energy_rank_95,
-        _number(by_energy_rank(candidate)),
+        number_text(by_energy_rank(candidate)),
         candidate.energy_rank_99,
         candidate.parameters,
         *costs,
     ]
-
-
-def _drawn(view: View, wanted: Callable[[Row], bool], pinned: Iterable[Row]) -> list[Row]:
-    """The rows whose curves are drawn."""
-    rows = [row for row in view.rows if row.spectrum is not None and wanted(row)]
-    places = {row.info.address for row in rows}
-    return rows + [row for row in pinned if row.info.address not in places]
 
 
 def grid_csv(grid: Grid, delimiter: str = ",") -> str:
@@ -113,10 +103,10 @@ def grid_csv(grid: Grid, delimiter: str = ",") -> str:
     A figure is at full precision, as in `metrics_csv`; empty where it is undefined or not computed.
     """
     rows: Iterator[list[str | int]] = (
-        [layer, *(_number(defined(grid.metric, value)) for value in values)]
+        [layer, *(number_text(defined(grid.metric, value)) for value in values)]
         for layer, values in zip(grid.layers, grid.values.tolist(), strict=True)
     )
-    return _csv(("layer", *map(str, range(grid.values.shape[1]))), rows, delimiter)
+    return csv_text(("layer", *map(str, range(grid.values.shape[1]))), rows, delimiter)
 
 
 def _place(view: View, info: MatrixInfo) -> list[str | int]:
@@ -131,11 +121,13 @@ def _place(view: View, info: MatrixInfo) -> list[str | int]:
     ]
 
 
-def _number(value: float | int | None) -> str:
+def number_text(value: float | int | None) -> str:
+    """A figure at full precision; empty where there is none."""
     return "" if value is None else repr(value)
 
 
-def _csv(header: tuple[str, ...], rows: Iterable[Sequence[str | int]], delimiter: str = ",") -> str:
+def csv_text(header: tuple[str, ...], rows: Iterable[Sequence[str | int]], delimiter: str = ",") -> str:
+    """Lines of cells under a header."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(header)
@@ -148,27 +140,25 @@ def table_text(view: View) -> str:
     return metrics_csv(view, "\t")
 
 
-def export(
-    view: View, folder: Path, wanted: Callable[[Row], bool] = lambda row: True, pinned: Sequence[Row] = ()
-) -> tuple[Path, ...]:
-    """Write `MODEL.SCOPE.metrics.csv` and, when there are any, the wanted and pinned curves as `….spectra.csv`.
+def export(view: View, folder: Path, overview: str = "") -> tuple[Path, ...]:
+    """Write `MODEL.SCOPE.metrics.csv` and, when there are any, the spectra as `….spectra.csv`.
 
-    Existing files stay: a number is added to the new ones' names.
+    `overview` is the text of a third one, `….overview.csv`. Existing files stay: a number is added to the new ones'
+    names.
 
     Raises:
         ExportError: a file could not be written; none is left half-written.
     """
-    metrics, spectra = free_paths(
-        folder,
-        f"{file_name(view.model.name)}{scope_name(view.address)}",
-        METRICS_END,
-        SPECTRA_END,
-    )
-    write_text(metrics, metrics_csv(view))
-    if not _drawn(view, wanted, pinned):
-        return (metrics,)
-    write_text(spectra, spectra_csv(view, wanted, pinned))
-    return metrics, spectra
+    texts = {METRICS_END: metrics_csv(view)}
+    if any(row.spectrum is not None for row in view.rows):
+        texts[SPECTRA_END] = spectra_csv(view)
+    if overview:
+        texts[OVERVIEW_END] = overview
+    base = f"{file_name(view.model.name)}{scope_name(view.address)}"
+    paths = dict(zip(ENDS, free_paths(folder, base, *ENDS), strict=True))
+    for end, text in texts.items():
+        write_text(paths[end], text)
+    return tuple(paths[end] for end in texts)
 
 
 def export_grid(model: Model, grid: Grid, folder: Path, k: int = DEFAULT_K) -> tuple[Path, ...]:

@@ -73,6 +73,17 @@ class Overview(ABC):
     def flaws(self, matrix: str) -> "NDArray[np.int_]":
         """(numbers,): how many slices have no spectrum, for NaN or infinite weights or a dtype without one."""
 
+    def finished(self, matrix: str) -> "NDArray[np.bool_]":
+        """(layers,): whether a layer has the matrix, and all of its slices are there."""
+        there = np.array([matrix in tensors for tensors in self._tensors])
+        found: NDArray[np.bool_] = np.logical_and(there, self._are_solved(matrix).all(axis=1))
+        return found
+
+    def lost(self, matrix: str) -> "NDArray[np.int_]":
+        """(layers,): how many of a layer's slices have no spectrum."""
+        lost: NDArray[np.int_] = self._are_flawed(matrix).sum(axis=1)
+        return lost
+
     @property
     def matrices(self) -> tuple[str, ...]:
         """The matrices of a head, in the order in which they are shown."""
@@ -217,8 +228,7 @@ class LayersOverview(Overview):
 
     def flaws(self, matrix: str) -> "NDArray[np.int_]":
         """(layers,): how many of the slices have no spectrum."""
-        flawed: NDArray[np.int_] = self._are_flawed(matrix).sum(axis=1)
-        return flawed
+        return self.lost(matrix)
 
     def band(self, matrix: str, metric: str) -> "Array":
         """(2, layers): the quantiles `BAND` over the slices of each layer."""

@@ -1,7 +1,7 @@
 """The rows of a scope (model, layer, head or matrix): what the screen draws and what a CSV holds."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .address import Address
@@ -42,6 +42,18 @@ class View:
     def is_whole(self) -> bool:
         """Whether the rows are a layer's whole matrices although its heads are known."""
         return self.address.is_whole
+
+
+def shown_view(seen: View, hidden: Set[str], pinned: Iterable[Row] = ()) -> View:
+    """What a screen shows of a view: not the hidden matrices of its heads, and the pinned rows that are not there.
+
+    One matrix alone cannot be hidden.
+    """
+    rows = seen.rows
+    if seen.address.matrix is None:
+        rows = tuple(row for row in rows if row.info.address.head is None or row.info.matrix not in hidden)
+    there = {row.info.address for row in rows}
+    return replace(seen, rows=(*rows, *(row for row in pinned if row.info.address not in there)))
 
 
 def view(model: Model, address: Address, lookup: Lookup, *, k: int = DEFAULT_K) -> View:

@@ -125,11 +125,9 @@ def test_slices_without_a_spectrum_are_counted_and_a_zero_matrix_is_not_one(mode
     tables = tables_of_spectra(model, spectra)
     assert seen(model, tables, 0).flaws("q").tolist() == [1, 0, 1, 0]
     assert seen(model, tables).flaws("q").tolist() == [2, 0, 0]
-    texts = {
-        column.name: list(column.texts) for column in figure_columns(seen(model, tables, 0), "top_ratio", Listing())
-    }
+    texts = {column.name: list(column.texts) for column in figure_columns(seen(model, tables, 0), Look())}
     assert texts["q"] == ["!", "0.6667", "!", "–"]
-    (layers, *_) = figure_columns(seen(model, tables), "top_ratio", Listing())
+    (layers, *_) = figure_columns(seen(model, tables), Look())
     assert list(layers.texts) == ["0.6667!", "·", "·"]
 
 
@@ -350,7 +348,8 @@ def test_whatever_the_spectra_chart_and_table_fit_their_blocks(model: Model, dat
         assert all(cell_len(line) <= width for line in lines)
         table = text_of(shown_table(model, tables, look, address), width, height)
         assert all(cell_len(line) <= width for line in table)
-        assert len(column_names(shown, look.listing)) in (4, len(METRICS))
+        columns = len(METRICS) if look.listing.matrix else 4 - len(look.hidden)
+        assert len(column_names(shown, look)) == columns
         has_figures(shown)
 
 

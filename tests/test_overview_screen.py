@@ -183,7 +183,7 @@ async def test_export_of_a_layer_and_of_the_model_are_those_of_the_command_line(
     monkeypatch.chdir(target)
     for place, name in (("1", "tiny.layer-1"), ("", "tiny")):
         async with opened(folder, place) as pilot:
-            await press(pilot, "m", "v", "o", "1", "e")
+            await press(pilot, "m", "v", "o", "e")
             await until(pilot, lambda: "Exported" in toasts(pilot))
         with Analysis(folder, cache_dir=folder.parent / "cache") as analysis:
             rows = analysis.view(place)

@@ -28,9 +28,9 @@ def metric_stepped(look: "Look", seen: "Overview", step: int) -> Answer:
 
 def listing_stepped(look: "Look", seen: "Overview") -> Answer:
     """All metrics of the next matrix; after the last one, one metric of all."""
-    from .widgets.overview_columns import metric_info
+    from .widgets.overview_columns import metric_info, shown_matrices
 
-    listing = look.listing.stepped(seen.matrices)
+    listing = look.listing.stepped(shown_matrices(seen, look))
     changed = replace(look, listing=listing)
     if listing.matrix is not None:
         return changed, f"The table shows all metrics of {listing.matrix.upper()}."
@@ -41,7 +41,7 @@ def sorted_further(look: "Look", seen: "Overview") -> Answer:
     """Sorted by the next column."""
     from .widgets.overview_columns import column_names
 
-    listing = look.listing.sorted_further(column_names(seen, look.listing))
+    listing = look.listing.sorted_further(column_names(seen, look))
     return _said(replace(look, listing=listing), seen)
 
 
@@ -49,7 +49,7 @@ def reversed_order(look: "Look", seen: "Overview") -> Answer:
     """In the other direction."""
     from .widgets.overview_columns import column_names
 
-    return _said(replace(look, listing=look.listing.reversed(column_names(seen, look.listing))), seen)
+    return _said(replace(look, listing=look.listing.reversed(column_names(seen, look))), seen)
 
 
 def _said(look: "Look", seen: "Overview") -> Answer:

@@ -8,6 +8,7 @@ from svdtui.engine.model import Model
 from svdtui.engine.session import Session
 from svdtui.engine.views import Row, view
 
+from .widgets.columns import Entry
 from .widgets.curves import Spectrum, spectrum_of
 
 MOST = 4
@@ -27,6 +28,11 @@ class Pins:
     def rows(self) -> tuple[Row, ...]:
         """The rows of the pinned spectra, in the order of their letters."""
         return tuple(row for _, row in sorted(self._rows.items()))
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The lines of the pinned spectra in a table."""
+        return [Entry(row.info, row, LETTERS[slot]) for slot, row in sorted(self._rows.items())]
 
     def toggle(self, address: Address, session: Session, k: int) -> str:
         """Pin a matrix's spectrum, or unpin it; the answer to the user."""

@@ -73,10 +73,13 @@ def scene(node: Node, session: Session, k: int = DEFAULT_K, pins: Pins | None = 
         content: Card | list[Spectrum] | None
         content = [*spectra, *(pins.spectra() if pins else ())] if spectra else _card(node, session, _problems(seen))
         pinned = pins.rows if pins and spectra else ()
-        words = facts(entries[0]) if node.kind == "matrix" else plural(len(entries), "matrix", "matrices")
+        own = {info.address for info in infos}
+        entries += [entry for entry in (pins.entries if pinned and pins else ()) if entry.info.address not in own]
+        words = facts(entries[0]) if node.kind == "matrix" else plural(len(infos), "matrix", "matrices")
         if seen.missing and spectra and any(map(session.cancelled, jobs_of(node, model))):
             words += _STOPPED
-        return Scene(title, node.kind, seen, entries, words, _remarks(node, model, k), content, pinned=pinned)
+        scope: Scope = "head" if len(entries) > len(infos) else node.kind
+        return Scene(title, scope, seen, entries, words, _remarks(node, model, k), content, pinned=pinned)
     entries = [Entry(row.info, row) for row in seen.rows]
     content = None if entries else _card(node, session, _problems(seen))
     return Scene(title, _table_scope(node, model), seen, entries, _so_far(title, seen), (), content)

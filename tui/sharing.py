@@ -13,33 +13,39 @@ from svdtui.engine.errors import EngineError, ExportError
 from svdtui.engine.grid import Grid
 from svdtui.engine.model import Model
 from svdtui.engine.text import plural, printable
-from svdtui.engine.views import Row, View
+from svdtui.engine.views import Row, View, shown_view
+
+NOTHING_YET = "There is nothing to export yet."
 
 CLIPBOARD_LIMIT = 74_994
 """Bytes that every terminal with OSC 52 takes (the limit that hterm and others document)."""
 
 
 async def export_view(
-    screen: Screen[Any], shown: View | Awaitable[View], hidden: frozenset[str], pinned: Sequence[Row]
+    screen: Screen[Any],
+    seen: View | Awaitable[View],
+    hidden: frozenset[str],
+    pinned: Sequence[Row],
+    overview: Callable[[], str] = lambda: "",
 ) -> None:
-    """Write a view's table and the drawn curves as CSV into the current folder, and say where they are."""
-    view = shown if isinstance(shown, View) else await shown
+    """Write what is shown as CSV into the current folder, and say where: rows, their spectra, and an overview's text.
+
+    Hidden matrices are not shown, and pinned rows are.
+    """
+    view = shown_view(seen if isinstance(seen, View) else await seen, hidden, pinned)
     if not view.rows:
-        screen.notify("There is nothing to export yet.", severity="warning", markup=False)
+        why = "All that is here is hidden: 1 2 3 4 show it." if hidden and not view.missing else NOTHING_YET
+        screen.notify(why, severity="warning", markup=False)
         return
-
-    def drawn(row: Row) -> bool:
-        return view.address.head is None or view.address.matrix is not None or row.info.matrix not in hidden
-
     left_out = f"{plural(view.missing, 'row')} not computed yet: left out." if view.missing else ""
-    await write(screen, lambda: export(view, Path.cwd(), drawn, pinned), "Exported", left_out)
+    await write(screen, lambda: export(view, Path.cwd(), overview()), "Exported", left_out)
 
 
 async def export_heat_map(screen: Screen[Any], model: Model, grid: Grid, k: int) -> None:
     """Write a heat map as CSV into the current folder, and say where it is."""
     missing = int((~grid.computed).sum())
     if missing == len(grid.layers):
-        screen.notify("There is nothing to export yet.", severity="warning", markup=False)
+        screen.notify(NOTHING_YET, severity="warning", markup=False)
         return
     empty = f"{plural(missing, 'layer')} not computed yet: left empty." if missing else ""
     await write(screen, lambda: export_grid(model, grid, Path.cwd(), k), "Exported", empty)

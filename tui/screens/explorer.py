@@ -233,24 +233,26 @@ class Explorer(Panes, Scans):
         return scope_name(self.address)
 
     def action_export(self) -> None:
-        """Write the view as CSV, in a thread: a model's can be large."""
+        """Write what is shown as CSV, in a thread: a model's can be large."""
         from ..sharing import export_view
         from ..tables import rows_of
 
         if (scene := self._followed()) and self.session is not None:
             view = scene.view or rows_of(self.session, self.address, self._k)
-            writing = export_view(self, view, self.look.hidden, scene.pinned)
+            writing = export_view(self, view, self.look.hidden, scene.pinned, self._results.overview_csv)
             self.run_worker(writing, group="export", exclusive=False)
 
     def action_copy(self) -> None:
         """Put the table on the terminal's clipboard."""
         from svdtui.engine.csv_export import table_text
+        from svdtui.engine.views import shown_view
 
         from ..sharing import copy_table
 
         if scene := self._followed():
             if scene.view is not None:
-                copy_table(self, table_text(scene.view), len(scene.view.rows))
+                view = shown_view(scene.view, self.look.hidden, scene.pinned)
+                copy_table(self, table_text(view), len(view.rows))
             elif scene.overview is not None:
                 copy_table(self, self._results.overview_text(), int(scene.overview.computed.sum()))
 

@@ -33,6 +33,13 @@ class Entry:
 
     info: MatrixInfo
     row: "Row | None" = None
+    pin: str = ""
+    """The letter of a pinned spectrum, which may be of any place."""
+
+    @property
+    def label(self) -> str:
+        """What it is called: a pinned one by its address, as in the chart."""
+        return f"{self.pin} {self.info.address}" if self.pin else self.info.label
 
     @property
     def problem(self) -> str | None:
@@ -59,12 +66,13 @@ class Column:
 def pinned(entries: Sequence[Entry]) -> list[Column]:
     """The columns that stay while the others scroll: layer and head where entries differ in them, and the label."""
     columns = []
-    if len({entry.info.address.layer for entry in entries}) > 1:
+    own = [entry for entry in entries if not entry.pin]
+    if len({entry.info.address.layer for entry in own}) > 1:
         columns.append(Column("layer", 5, lambda entry: _number(entry.info.address.layer)))
-    if len({entry.info.address.head for entry in entries}) > 1:
+    if len({entry.info.address.head for entry in own}) > 1:
         columns.append(Column("head", 4, lambda entry: _number(entry.info.address.head)))
-    names = min(MAX_NAME, max((cell_len(printable(entry.info.label)) for entry in entries), default=0))
-    return [*columns, Column("matrix", max(6, names), lambda entry: entry.info.label, left=True)]
+    names = min(MAX_NAME, max((cell_len(printable(entry.label)) for entry in entries), default=0))
+    return [*columns, Column("matrix", max(6, names), lambda entry: entry.label, left=True)]
 
 
 def scrolled(k: int, width: int) -> list[Column]:

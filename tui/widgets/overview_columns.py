@@ -12,7 +12,7 @@ from ..formats import MISSING, figure, share
 from .columns import PENDING
 
 if TYPE_CHECKING:
-    from ..listing import Listing
+    from .stage import Look
 
 FLAWED = "!"
 """Stands for a figure that there is none of because a matrix has no spectrum, and behind one that leaves some out."""
@@ -50,16 +50,21 @@ def metric_info(name: str) -> MetricInfo:
     return next(metric for metric in METRICS if metric.name == name)
 
 
-def column_names(seen: Overview, listing: "Listing") -> list[str]:
+def shown_matrices(seen: Overview, look: "Look") -> list[str]:
+    """The matrices that are not hidden."""
+    return [matrix for matrix in seen.matrices if matrix not in look.hidden]
+
+
+def column_names(seen: Overview, look: "Look") -> list[str]:
     """The names of the columns with figures, from left to right."""
-    return list(seen.matrices) if listing.matrix is None else [metric.name for metric in METRICS]
+    return shown_matrices(seen, look) if look.listing.matrix is None else [metric.name for metric in METRICS]
 
 
-def figure_columns(seen: Overview, metric: str, listing: "Listing") -> list[FigureColumn]:
-    """The columns with figures: `metric` of every matrix, or what the listing asks for."""
-    if listing.matrix is None:
-        return [_column(seen, matrix, matrix.upper(), matrix, metric) for matrix in seen.matrices]
-    return [_column(seen, info.name, info.label(seen.k), listing.matrix, info.name) for info in METRICS]
+def figure_columns(seen: Overview, look: "Look") -> list[FigureColumn]:
+    """The columns with figures: the chosen metric of every matrix that is shown, or what the listing asks for."""
+    if look.listing.matrix is None:
+        return [_column(seen, matrix, matrix.upper(), matrix, look.metric) for matrix in shown_matrices(seen, look)]
+    return [_column(seen, info.name, info.label(seen.k), look.listing.matrix, info.name) for info in METRICS]
 
 
 def _column(seen: Overview, name: str, heading: str, matrix: str, metric: str) -> FigureColumn:

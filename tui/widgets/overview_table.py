@@ -44,7 +44,6 @@ class OverviewTable(Rows):
         self._columns: Sequence[FigureColumn] = ()
         self._listing = Listing()
         self._metric = ""
-        self._hidden: frozenset[str] = frozenset()
         self._descends = False
         self._order: Sequence[int] = ()
         self._was_on: dict[str, int] = {}
@@ -54,13 +53,13 @@ class OverviewTable(Rows):
         """Show other figures, or the same in another order."""
         if self._seen is not None and self._order:
             self._was_on[self._seen.address.scope] = self._seen.numbers[self._order[self._cursor]]
-        names = column_names(seen, look.listing)
+        names = column_names(seen, look)
         if (look.listing, look.metric) != (self._listing, self._metric):
             wished = look.listing.by if look.metric == self._metric else look.metric
             self._must_show = wished if wished in names else None
-        self._seen, self._title, self._hidden = seen, title, look.hidden
+        self._seen, self._title = seen, title
         self._listing, self._metric = look.listing, look.metric
-        self._columns = figure_columns(seen, look.metric, look.listing)
+        self._columns = figure_columns(seen, look)
         by = next((column.values for column in self._columns if column.name == look.listing.by), None)
         self._descends = look.listing.descends(names)
         self._order = order(by, len(seen.numbers), descending=self._descends)
@@ -135,7 +134,7 @@ class OverviewTable(Rows):
     def _ink(self, column: FigureColumn) -> str:
         """The ink of a column's heading: its curve's, or that of the one that is charted."""
         if self._listing.matrix is None:
-            return "dim" if column.matrix in self._hidden else column.matrix
+            return column.matrix
         return column.matrix if column.metric == self._metric else ""
 
     def _line(self, index: int, columns: Sequence[FigureColumn], gap: str, *, cursor: bool) -> Line:
@@ -145,11 +144,10 @@ class OverviewTable(Rows):
         spans: list[Span] = [(lead, "")]
         for column in columns:
             text = column.texts[index]
-            dull = self._listing.matrix is None and column.matrix in self._hidden
-            ink = "bad" if text == FLAWED else "dim" if dull or text in (MISSING, PENDING) else ""
+            ink = "bad" if text == FLAWED else "dim" if text in (MISSING, PENDING) else ""
             spans.append((f"{text:>{column.width}}{gap}", ink))
             if self._has_ranges:
-                spans.append((f"{column.ranges[index]:<{RANGE_WIDTH}}{gap}", "dim" if dull else ""))
+                spans.append((f"{column.ranges[index]:<{RANGE_WIDTH}}{gap}", ""))
         return [("".join(text for text, _ in spans), "cursor")] if cursor else spans
 
     @property
@@ -187,6 +185,14 @@ class OverviewTable(Rows):
                 fitting(self._columns[self._first :], self._room(width), gap)
             ):
                 self._first += 1
+
+    def csv(self) -> str:
+        """The medians and bands of the columns, as CSV."""
+        from svdtui.engine.overview_csv import overview_csv
+
+        if self._seen is None:
+            return ""
+        return overview_csv(self._seen, [(column.matrix, column.metric) for column in self._columns])
 
     def text(self) -> str:
         """The lines in their order as tab-separated text with headings, figures at full precision."""

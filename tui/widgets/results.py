@@ -87,6 +87,11 @@ class Results(Painted, can_focus=True):
         """The table of heads or layers as it stands, tab-separated."""
         return self._overview.text() if self._overview else ""
 
+    def overview_csv(self) -> str:
+        """The medians and bands of the heads or layers that are shown; empty elsewhere."""
+        is_shown = self._overview is not None and self._table is self._overview
+        return self._overview.csv() if self._overview and is_shown else ""
+
     def paint(self, width: int, height: int) -> Iterator[Line]:
         """Curves and figures, or figures alone; a blank column on the left keeps them off the border."""
         split = self._split(height)

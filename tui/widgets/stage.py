@@ -42,8 +42,10 @@ class Look:
         return replace(self, scales={**self.scales, self.metric: log})
 
     def toggled(self, matrix: str) -> "Look":
-        """With one matrix hidden that was shown, or the other way round."""
-        return replace(self, hidden=self.hidden ^ {matrix})
+        """With one matrix hidden that was shown, or the other way round. What is hidden is listed no more."""
+        hidden = self.hidden ^ {matrix}
+        listing = replace(self.listing, matrix=None) if self.listing.matrix in hidden else self.listing
+        return replace(self, hidden=hidden, listing=listing)
 
     def transformed(self) -> "Look":
         """With the next of σ, σ/σ₁, cumulative energy."""

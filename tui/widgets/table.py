@@ -10,7 +10,7 @@ from svdtui.engine.text import printable
 from .columns import Column, Entry, pinned, scrolled
 from .figures import figure_lines, wrapped
 from .painted import Line, Span, clipped
-from .rows import HEAD_LINES, Rows, fitting, gap_of, scrolled_words
+from .rows import HEAD_LINES, TABLE_LINES, Rows, fitting, gap_of, scrolled_words
 
 CURVE_INKS = frozenset("qkvo")
 
@@ -28,7 +28,6 @@ class Table(Rows):
         self._scope: Scope = "head"
         self._title = ""
         self._remarks: Sequence[str] = ()
-        self._hidden: frozenset[str] = frozenset()
         self._pinned: Sequence[Column] = ()
 
     def show(
@@ -40,12 +39,17 @@ class Table(Rows):
         remarks: Sequence[str] = (),
         hidden: frozenset[str] = frozenset(),
     ) -> None:
-        """Show other lines; the cursor stays on its matrix, or on the same one of another layer."""
+        """Show other lines; the cursor stays on its matrix, or on the same one of another layer.
+
+        Of a head's matrices, the hidden ones have none.
+        """
         at = self.address
         if scope != self._scope:
             self._top = 0
+        if scope == "head":
+            entries = [entry for entry in entries if entry.pin or entry.info.matrix not in hidden]
         self._scope, self._title, self._entries = scope, title, entries
-        self._remarks, self._hidden = remarks, hidden
+        self._remarks = remarks
         self._pinned = pinned(entries)
         places = [entry.info.address for entry in entries]
         alike = (i for i, place in enumerate(places) if at and (place.head, place.matrix) == (at.head, at.matrix))
@@ -55,6 +59,12 @@ class Table(Rows):
     def has_cursor(self) -> bool:
         """Whether there are lines to move through."""
         return self._scope != "matrix" and bool(self._entries)
+
+    def lines_beside_curves(self, height: int) -> int:
+        """What a few matrices take, or what there are with pinned ones among them."""
+        if self.is_empty or not any(entry.pin for entry in self._entries):
+            return super().lines_beside_curves(height)
+        return min(max(TABLE_LINES, height // 2), max(TABLE_LINES, self.count + HEAD_LINES))
 
     @property
     def address(self) -> Address | None:
@@ -107,16 +117,17 @@ class Table(Rows):
         gap = gap_of(width)
         matrix = entry.info.address.matrix or ""
         curve = matrix if entry.info.address.head is not None and matrix in CURVE_INKS else ""
-        dull = self._scope == "head" and curve in self._hidden
+        if entry.pin:
+            curve = f"pin-{entry.pin}"
         spans: list[Span] = []
         for column in fixed:
             text = clipped(printable(column.text(entry)), column.width)
-            ink = ("dim" if dull else curve or "strong") if column is fixed[-1] else ""
+            ink = (curve or "strong") if column is fixed[-1] else ""
             spans.append((column.cell(text) + gap, ink))
         if entry.problem:
             spans.append((clipped(printable(entry.problem), width - sum(len(text) for text, _ in spans)), "bad"))
         else:
-            spans += [(column.cell(column.text(entry)) + gap, "dim" if dull else column.ink) for column in loose]
+            spans += [(column.cell(column.text(entry)) + gap, column.ink) for column in loose]
         return [("".join(text for text, _ in spans), "cursor")] if cursor else spans
 
     def _columns(self, width: int) -> tuple[list[Column], list[Column], str]:
