@@ -307,7 +307,7 @@ async def test_export_writes_what_is_shown(folder: Path, monkeypatch: pytest.Mon
         metrics, spectra = (target / f"tiny.layer-1.head-2.{kind}.csv" for kind in ("metrics", "spectra"))
         assert str(metrics) in toasts(pilot)
         assert str(spectra) in toasts(pilot)
-        assert len(metrics.read_text().splitlines()) == 1 + 4
+        assert len(metrics.read_text().splitlines()) == 1 + 3
         matrices = {line.split(",")[5] for line in spectra.read_text().splitlines()[1:]}
         assert matrices == set("qvo")
 
