@@ -26,6 +26,7 @@ from svdtui.engine import (
     write_text,
 )
 from svdtui.engine.model import job_name
+from svdtui.engine.notes import notes_on
 from svdtui.engine.outputs import CSV, PAGE, PLAN, Kind, Outputs
 
 from .formats import size
@@ -101,7 +102,7 @@ def write_files(
             _prepare(analysis, place)
             _compute(analysis, place, workers, dask)
             shown = analysis.view(place)
-            for sentence in (analysis.notice, model.incomplete):
+            for sentence in (analysis.notice, *notes_on(model)):
                 if sentence:
                     say(sentence)
             texts = [*_texts(files, analysis, shown)]
