@@ -232,7 +232,8 @@ class Model:
 
     def has_heads(self, layer: int) -> bool:
         """Whether the layer's attention can be divided into heads."""
-        return bool(self.counts and self._head_refs(layer))
+        names = (self._placement.tensor(layer, part.tensor) for part in self._placement.architecture.heads)
+        return self.counts is not None and any(name in self.checkpoint.tensors for name in names)
 
     def head_tensors(self, layer: int) -> tuple[SlicedTensor, ...]:
         """The attention tensors of a layer that are in the checkpoint, in the order Q K V O."""
@@ -353,13 +354,26 @@ class Model:
         if address.matrix is not None and address.head is None:
             return (Job(address.layer, address.matrix),)
         if address.layer is None:
-            own = () if self.counts else tuple(Job(None, name) for name in self._whole_names(None))
-            return tuple(job for layer in self.layers for job in self.jobs(Address(layer))) + own
+            return self._all_jobs
         if self.has_heads(address.layer) and not address.is_whole:
             return (Job(address.layer, HEADS),)
         if self.counts and not address.is_whole:
             return ()
         return tuple(Job(address.layer, name) for name in self._whole_names(address.layer))
+
+    @cached_property
+    def _all_jobs(self) -> tuple[Job, ...]:
+        """The work that a view of the model needs."""
+        own = () if self.counts else tuple(Job(None, name) for name in self._whole_names(None))
+        return tuple(job for layer in self.layers for job in self.jobs(Address(layer))) + own
+
+    def has_job(self, job: Job) -> bool:
+        """Whether a job is one of this model's."""
+        if job.layer is not None and job.layer not in self._layer_set:
+            return False
+        if job.kind == HEADS:
+            return job.layer is not None and bool(self.counts)
+        return self._whole_ref(job.layer, job.kind) is not None
 
     def neighbours(self, job: Job) -> tuple[Job, ...]:
         """The heads of the next and the previous layer, which a user is likely to want soon."""
