@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from textual import constants
 from textual.pilot import Pilot
 
 from svdtui.engine import Address, open_model
 from svdtui.tui.app import SvdtuiApp
 from svdtui.tui.places import Places
+from svdtui.tui.typed import Typed
 from svdtui.tui.widgets.painted import Painted
 
 Screen = Pilot[int]
@@ -66,9 +68,43 @@ async def press(pilot: Screen, *keys: str) -> None:
     await pilot.pause()
 
 
+async def burst(pilot: Screen, data: str | bytes) -> None:
+    """What a terminal sends in one piece, as bytes, and wait until all of it has been acted on."""
+    driver, typed = pilot.app._driver, Typed()
+    assert driver is not None
+    sent = data.encode() if isinstance(data, str) else data
+    read = typed.events(sent)
+    if sent.endswith(b"\x1b"):
+        await asyncio.sleep(constants.ESCAPE_DELAY)
+        read += typed.waited()
+    for event in read:
+        driver.process_message(event)
+    await rested(pilot)
+
+
+async def rested(pilot: Screen) -> None:
+    """Wait until every key has had its turn."""
+    app = pilot.app
+    assert isinstance(app, SvdtuiApp)
+    await asyncio.sleep(0)
+    while app.is_running and (work := app._turns._work) is not None:
+        await asyncio.wait([work])
+    await pilot.pause()
+
+
+def screens(pilot: Screen) -> list[str]:
+    """What lies on what, from the bottom."""
+    return [type(screen).__name__ for screen in pilot.app.screen_stack]
+
+
 def shown(pilot: Screen, selector: str) -> str:
     """The text of one part of the screen."""
-    widget = explorer(pilot).query_one(selector, Painted)
+    return shown_on(explorer(pilot), selector)
+
+
+def shown_on(screen: Any, selector: str) -> str:
+    """The text of one part of any screen."""
+    widget = screen.query_one(selector, Painted)
     return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from svdtui.engine import Address, Analysis, metrics_csv, open_model, spectra_csv
 from svdtui.tui.pins import MOST, to_pin
 from svdtui.tui.widgets.chart import chart
 from svdtui.tui.widgets.curves import Spectrum, trace
-from tests.checkpoints import write_checkpoint
-from tests.pilot import Screen, explorer, opened, press, shown, toasts, until
+from tests.checkpoints import decaying, write_checkpoint
+from tests.pilot import Screen, at, explorer, opened, press, screens, shown, shown_on, toasts, until
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,12 @@ async def test_p_again_unpins_and_capital_p_unpins_all(folder: Path) -> None:
         assert pinned(pilot) == ["a 0.0.q", "b 1.1.q", "c 2.0.q"]
         await press(pilot, "P")
         assert pinned(pilot) == []
+        assert "Unpinned all 3. P again pins them." in shown(pilot, "#status")
+        await press(pilot, "P")
+        assert pinned(pilot) == ["a 0.0.q", "b 1.1.q", "c 2.0.q"]
+        await press(pilot, "P", "p", "P", "P")  # what was unpinned last comes back
+        assert pinned(pilot) == ["a 1.1.q"]
+    async with opened(folder, "0.0.q") as pilot:
         await press(pilot, "P")
         assert "Nothing is pinned." in shown(pilot, "#status")
 
@@ -78,11 +85,56 @@ async def test_in_a_head_it_is_asked_which(folder: Path) -> None:
         await press(pilot, "3")
         assert pinned(pilot) == ["a 1.2.v"]
         assert "hidden" not in shown(pilot, "#results")
-        for answer in ("escape", "]"):
-            await press(pilot, "p", answer, "1")
+        for answer in ("escape", "]", "question_mark", "ctrl+p", "H", "down", "x", "P", "space", "f1"):
+            await press(pilot, "p", answer)
+            assert "Nothing pinned." in shown(pilot, "#status")
+            assert (at(pilot), screens(pilot)) == ("1.2", ["Explorer"])  # it did nothing else
+            await press(pilot, "1")
             assert "Q hidden" in shown(pilot, "#results")  # the question was over
             await press(pilot, "1")
         assert pinned(pilot) == ["a 1.2.v"]
+
+
+@pytest.mark.parametrize(("answer", "matrix"), [("1", "q"), ("q", "q"), ("Q", "q"), ("k", "k"), ("o", "o"), ("V", "v")])
+async def test_the_letters_answer_and_q_does_not_quit(folder: Path, answer: str, matrix: str) -> None:
+    async with opened(folder, "1.2", size=(120, 30)) as pilot:
+        await press(pilot, "p", answer)
+        assert pinned(pilot) == [f"a 1.2.{matrix}"]
+        assert not pilot.app._exit
+        await press(pilot, "p", "ctrl+c")  # but this leaves, always
+        assert pilot.app.return_code == 0
+
+
+async def test_a_question_stays_until_it_is_answered(folder: Path) -> None:
+    async with opened(folder, "1.2", size=(120, 30)) as pilot:
+        await press(pilot, "p")
+        explorer(pilot)._status.flash("Something else.")
+        assert "Pin or unpin which?" in shown(pilot, "#status")
+        await pilot.click("#tree", offset=(8, 2))
+        await press(pilot)
+        assert "Pin or unpin which?" not in shown(pilot, "#status")
+        await press(pilot, "1")
+        assert "Q hidden" in shown(pilot, "#results") or "Q is hidden" in shown(pilot, "#status")
+
+
+async def test_what_cannot_be_pinned_is_told(tmp_path: Path) -> None:
+    broken = decaying(32, 64).to(torch.bfloat16)
+    broken[0, 0] = float("nan")
+    names = [f"model.layers.{layer}.self_attn.{name}_proj.weight" for layer, name in ((0, "k"), (1, "v"))]
+    flawed = write_checkpoint(tmp_path / "flawed", layers=2, overrides={names[0]: broken}, drop=[names[1]]).folder
+    async with opened(flawed, "0.0", size=(120, 30)) as pilot:
+        await press(pilot, "p", "2")
+        assert "0.0.k has no spectrum" in shown(pilot, "#status")
+        await press(pilot, "H", "2", "p")
+        assert "has no spectrum" in " ".join(shown_on(pilot.app.screen, "#status").split())
+        await press(pilot, "escape", *"g1.0", "enter")
+        await until(pilot, lambda: "layer 1 · head 0" in shown(pilot, "#results"))
+        await press(pilot, "p", "v")
+        assert "Head 1.0 has q, k, o." in shown(pilot, "#status")
+        await press(pilot, "H", "3", "p")
+        assert "Head 1.0 has q, k, o." in shown_on(pilot.app.screen, "#status")
+        await press(pilot, "escape")
+        assert pinned(pilot) == []
 
 
 async def test_in_the_table_the_row_under_the_cursor_is_pinned(folder: Path) -> None:

@@ -29,11 +29,13 @@ from .driver import Driver
 from .keys import KEYS, bindings
 from .opener import Opener
 from .places import Places
+from .screens.asking import Asks
 from .screens.explorer import Explorer
 from .screens.opening import Opening
 from .screens.small import TooSmall, is_too_small
 from .start import first_address
 from .themes import DARK, LIGHT, PLAIN, curve_colours, ground_of_terminal
+from .turns import Turns
 
 if TYPE_CHECKING:
     from svdtui.engine.choices import Solver
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 """Textual leaves the terminal as it is on these; we leave the program instead."""
+
+LEAVING_KEYS = frozenset({"ctrl+c", "ctrl+q"})
 
 
 class SvdtuiApp(App[int]):
@@ -80,6 +84,7 @@ class SvdtuiApp(App[int]):
         self._k = k
         self._opener = model if isinstance(model, Opener) else None
         self.explorer: Explorer | None = None
+        self._turns = Turns(self, self._deliver)
         self._first: Screen[None]
         if isinstance(model, Opener):
             self._first = Opening(model)
@@ -122,6 +127,7 @@ class SvdtuiApp(App[int]):
             loop.add_signal_handler(number, self._leave, 128 + number)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.app_resume_signal.subscribe(self, self._come_back)
+        self.screen_change_signal.subscribe(self, self._screen_changed)
         self._watch_size(self.size)
         if self.explorer is not None:
             self.call_after_refresh(self._begin, self.explorer)
@@ -205,6 +211,7 @@ class SvdtuiApp(App[int]):
 
     async def on_unmount(self) -> None:
         """Remember the place, and see the compute process end."""
+        self._turns.end()
         if self.explorer is not None:
             self._places.remember(self.explorer.model.home, str(self.explorer.address) or ROOT)
         if spare := self._take_spare():
@@ -232,11 +239,38 @@ class SvdtuiApp(App[int]):
         self._return_code = 1
         super().panic(*renderables)
 
+    # keys ----------------------------------------------------------------------------------------
+
+    async def on_event(self, event: events.Event) -> None:
+        """Let keys take turns, except those that leave at once."""
+        if not isinstance(event, events.Key | events.Paste) or event.is_forwarded or _leaves(event):
+            await super().on_event(event)
+        else:
+            await self._turns.take(event)
+
+    async def _deliver(self, event: events.Key | events.Paste) -> None:
+        """Hand a key to the question that stands, or to what has the focus."""
+        screen = self.screen
+        if isinstance(screen, Asks) and screen.is_asking:
+            screen.answer((event.character or event.key) if isinstance(event, events.Key) else "")
+        else:
+            await super().on_event(event)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether there is room for what a key does: below the smallest size one can only leave."""
+        if isinstance(self.screen, TooSmall) and action not in {"quit", "suspend_process"}:
+            return False
+        return super().check_action(action, parameters)
+
     # screens -------------------------------------------------------------------------------------
 
     def on_resize(self, event: events.Resize) -> None:
         """Ask for more room when there is too little, and go on when there is enough."""
         self._watch_size(event.size)
+
+    def _screen_changed(self, _: object) -> None:
+        """What a key had begun before the terminal shrank may come up over the notice, and go when it has grown."""
+        self._watch_size(self.size)
 
     def _watch_size(self, size: Size) -> None:
         too_small = is_too_small(*size)
@@ -249,7 +283,21 @@ class SvdtuiApp(App[int]):
         """Keys, and what the figures mean."""
         from .screens.help import Help
 
-        self.push_screen(Help(self._k))
+        self.push_screen(Help(self._k, getattr(self.screen, "key_owners", ("app",))))
+
+    def action_command_palette(self) -> None:
+        """All commands by name."""
+        from .screens.palette import Palette
+
+        self.push_screen(Palette(id="--command-palette"))
+
+    def search_themes(self) -> None:
+        """All themes by name."""
+        from textual.theme import ThemeProvider
+
+        from .screens.palette import Palette
+
+        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def action_picture(self) -> None:
         """Save the screen as SVG, without what was said about earlier ones."""
@@ -279,3 +327,8 @@ class SvdtuiApp(App[int]):
     def _theme_changed(self, _: object) -> None:
         if depth_of(self) is not Depth.FEW:
             self._places.remember_theme(self.theme)
+
+
+def _leaves(event: events.Key | events.Paste) -> bool:
+    """Whether a key waits for nothing."""
+    return isinstance(event, events.Key) and event.key in LEAVING_KEYS

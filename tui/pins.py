@@ -4,6 +4,7 @@ Imported after the first frame, with the session.
 """
 
 from svdtui.engine.address import Address
+from svdtui.engine.errors import AddressError
 from svdtui.engine.model import Model
 from svdtui.engine.session import Session
 from svdtui.engine.views import Row, view
@@ -23,6 +24,8 @@ class Pins:
 
     def __init__(self) -> None:
         self._rows: dict[int, Row] = {}
+        self._before: dict[int, Row] = {}
+        """What was pinned when all was unpinned last."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -42,7 +45,10 @@ class Pins:
                 return f"Unpinned {address}."
         if len(self._rows) == MOST:
             return f"{MOST} spectra are pinned already: p on one of them unpins it, P unpins all."
-        rows = view(session.model, address, session.seen, k=k).rows
+        try:
+            rows = view(session.model, address, session.seen, k=k).rows
+        except AddressError as error:
+            return str(error)
         if not rows:
             return f"{address} is not there yet."
         if rows[0].problem:
@@ -52,10 +58,15 @@ class Pins:
         return f"Pinned {address}. p on it unpins it, P unpins all."
 
     def clear(self) -> str:
-        """Unpin all; the answer to the user."""
-        count = len(self._rows)
-        self._rows.clear()
-        return f"Unpinned {'all' if count > 1 else 'it'}." if count else "Nothing is pinned."
+        """Unpin all, or bring back what was unpinned so; the answer to the user."""
+        if self._rows:
+            count = len(self._rows)
+            self._rows, self._before = {}, self._rows
+            return "Unpinned it. P again pins it." if count == 1 else f"Unpinned all {count}. P again pins them."
+        if self._before:
+            self._rows, self._before = self._before, {}
+            return f"Pinned {', '.join(str(row.info.address) for row in self.rows)} again."
+        return "Nothing is pinned."
 
     def spectra(self) -> list[Spectrum]:
         """The pinned spectra for the chart, labelled `a 0.3.q`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
@@ -10,19 +11,12 @@ from svdtui.engine.address import Address
 from svdtui.engine.errors import AddressError
 from svdtui.engine.model import Model
 
-from ..keys import bindings
-from ..overview_keys import (
-    ELSEWHERE,
-    listing_stepped,
-    metric_stepped,
-    rescaled,
-    reversed_order,
-    sorted_by,
-    sorted_further,
-)
+from ..keys import ON_EXPLORER, Owner, bindings
+from ..overview_keys import ELSEWHERE, listing_stepped, metric_stepped, rescaled, reversed_order, sorted_further
 from ..steps import head_beside, layer_beside
-from ..widgets.results import Results
 from ..widgets.stage import Look
+from .asking import Question
+from .going import Goes
 from .panes import Panes
 from .scans import Scans
 
@@ -34,19 +28,19 @@ if TYPE_CHECKING:
     from .heat import HeatLook
 
 
-class Explorer(Panes, Scans):
+class Explorer(Panes, Scans, Goes):
     """The panes, and what a user does with them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("explorer")]
+    key_owners: ClassVar[tuple[Owner, ...]] = ON_EXPLORER
 
     def __init__(self, model: Model, at: Address, k: int) -> None:
         super().__init__(model, at, k)
-        self._asks_what_to_pin = False
         self._heat_look: HeatLook | None = None
 
     def on_model_tree_moved(self) -> None:
         """Who moves on does not pin."""
-        self._asks_what_to_pin = False
+        self.withdraw()
 
     def action_layer(self, step: int) -> None:
         """The same head and matrix, some layers further."""
@@ -63,10 +57,7 @@ class Explorer(Panes, Scans):
             self._status.flash(str(error))
 
     def action_curve(self, matrix: str) -> None:
-        """Show or hide one of Q K V O; where it was asked which to pin, this is the answer."""
-        if self._asks_what_to_pin:
-            self._pin(replace(self.address, matrix=matrix))
-            return
+        """Show or hide one of Q K V O."""
         self._restyle(self.look.toggled(matrix))
         self._status.flash(f"{matrix.upper()} is {'hidden' if matrix in self.look.hidden else 'shown'}.")
 
@@ -81,10 +72,6 @@ class Explorer(Panes, Scans):
     def action_sort(self) -> None:
         """Sort by the next column."""
         self._rearrange(lambda seen: sorted_further(self.look, seen))
-
-    def on_results_sorted(self, message: Results.Sorted) -> None:
-        """A click on the head of a column sorts by it."""
-        self._rearrange(lambda seen: sorted_by(self.look, seen, message.by))
 
     def action_reverse(self) -> None:
         """Reverse the order."""
@@ -152,12 +139,8 @@ class Explorer(Panes, Scans):
         self.show_scene()
 
     def action_stop(self) -> None:
-        """Stop what is being read or computed, and forget what waits; first of all, stop asking."""
+        """Stop what is being read or computed, and forget what waits."""
         if self.session is None:
-            return
-        if self._asks_what_to_pin:
-            self._asks_what_to_pin = False
-            self._status.flash("Nothing pinned.")
             return
         from ..scene import stop
 
@@ -165,16 +148,15 @@ class Explorer(Panes, Scans):
         self._tree.repaint()
         self.show_scene()
 
-    def action_goto(self) -> None:
-        """Ask for an address."""
-        from .goto import Goto
+    @property
+    def model_shown(self) -> Model:
+        """Whose addresses can be typed."""
+        return self.model
 
-        def chosen(address: Address | None) -> None:
-            if address is not None:
-                self.go(address)
-                self._tree.focus()
-
-        self.app.push_screen(Goto(self.model), chosen)
+    def show_place(self, address: Address) -> None:
+        """Go there."""
+        self.go(address)
+        self._tree.focus()
 
     def action_pin(self) -> None:
         """Pin the selected spectrum, or unpin it; of a head's four, ask which."""
@@ -189,18 +171,21 @@ class Explorer(Panes, Scans):
         if chosen is not None:
             self._pin(chosen)
             return
-        self._asks_what_to_pin = True
-        names = "  ".join(f"{i} {name.upper()}" for i, name in enumerate(self.model.head_matrices, 1))
-        self._status.ask(f"Pin or unpin which?  {names}  esc none")
+        matrices = dict(enumerate(self.model.head_matrices, 1))
+        names = "  ".join(f"{i} {name.upper()}" for i, name in matrices.items())
+        pins = {name: partial(self._pin, replace(self.address, matrix=name)) for name in matrices.values()}
+        by_number = {str(i): pins[name] for i, name in matrices.items()}
+        by_capital = {name.upper(): pin for name, pin in pins.items()}
+        answers = {**pins, **by_number, **by_capital}
+        self.ask(Question(f"Pin or unpin which?  {names}  esc none", answers, "Nothing pinned."))
 
     def _pin(self, address: Address) -> None:
-        self._asks_what_to_pin = False
         if self.session and self._pins:
             self._status.flash(self._pins.toggle(address, self.session, self._k))
             self.show_scene()
 
     def action_unpin(self) -> None:
-        """Unpin all spectra."""
+        """Unpin all spectra, or bring them back."""
         if self._pins:
             self._status.flash(self._pins.clear())
             self.show_scene()
@@ -222,8 +207,7 @@ class Explorer(Panes, Scans):
             self._heat_look = heat.heat_look
             self._restyle(heat.look)
             if address is not None:
-                self.go(address)
-                self._tree.focus()
+                self.show_place(address)
 
         with self.app.batch_update():  # one frame instead of four
             await self.app.push_screen(heat, left)
@@ -235,8 +219,12 @@ class Explorer(Panes, Scans):
             return
         from .findings import FindingsScreen
 
+        def left(address: Address | None) -> None:
+            if address is not None:
+                self.show_place(address)
+
         with self.app.batch_update():
-            await self.app.push_screen(FindingsScreen(self.session, self._k))
+            await self.app.push_screen(FindingsScreen(self.session, self._k), left)
 
     @property
     def picture_name(self) -> str:

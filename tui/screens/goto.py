@@ -15,12 +15,14 @@ from svdtui.engine.errors import AddressError
 from svdtui.engine.model import Model
 from svdtui.engine.naming import complete, find
 
+from .overlay import Overlay
+
 EXAMPLES = "12 a layer · 12.5 a head · 12.5.q a head's matrix · 12.q_proj a whole matrix · lm_head"
 SHOWN = 60
 """Completions asked for; as many are shown as fit on a line."""
 
 
-class Goto(ModalScreen[Address | None]):
+class Goto(ModalScreen[Address | None], Overlay[Address | None]):
     """Gives back an address that exists, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -1,6 +1,6 @@
 """The three lines around the panes: what is open, what is going on, and which keys there are."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -15,9 +15,6 @@ from .painted import Line, Painted, Span, clipped
 
 FLASH = 3.0
 """Seconds that an answer to a key stays."""
-
-QUESTION = 8.0
-"""Seconds that an answer stays which asks for the key once more."""
 
 
 class HeaderLine(Painted):
@@ -70,40 +67,34 @@ class StatusLine(Painted):
         self._left: Span = ("", "")
         self._right = ""
         self._answer = ""
+        self._question = ""
         self._timer: Timer | None = None
-        self._until: Callable[[], None] | None = None
 
     def show(self, left: Span, right: str) -> None:
         """Say what is going on."""
         self._left, self._right = left, right
         self.repaint()
 
-    def flash(self, answer: str, until: Callable[[], None] | None = None) -> None:
-        """Answer a key with a short sentence that goes away by itself; `until` is called when it has gone."""
+    def flash(self, answer: str) -> None:
+        """Answer a key with a short sentence that goes away by itself."""
         if self._timer:
             self._timer.stop()
-        if self._until:
-            self._until()
-        self._answer, self._until = answer, until
-        self._timer = self.set_timer(QUESTION if until else FLASH, self._forget)
+        self._answer = answer
+        self._timer = self.set_timer(FLASH, self._forget)
         self.repaint()
 
     def ask(self, question: str) -> None:
-        """Show a question until the next answer to a key."""
-        if self._timer:
-            self._timer.stop()
-        self._answer = question
+        """Show a question, before all else; none any more when it is empty."""
+        self._question = question
         self.repaint()
 
     def _forget(self) -> None:
-        if self._until:
-            self._until()
-        self._answer, self._until = "", None
+        self._answer = ""
         self.repaint()
 
     def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
         """The line; the left part gives way."""
-        text, ink = (self._answer, "") if self._answer else self._left
+        text, ink = (answer, "") if (answer := self._question or self._answer) else self._left
         room = max(0, width - cell_len(self._right) - 4)
         text = clipped(printable(text), room)
         yield [(" ", ""), (text, ink), (" " * (room - cell_len(text) + 2), ""), (self._right, "dim"), (" ", "")]

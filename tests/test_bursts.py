@@ -1,0 +1,168 @@
+"""Keys that arrive together do what they do one by one, and below the smallest size they do nothing."""
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from svdtui.engine import Analysis
+from tests.checkpoints import write_checkpoint
+from tests.pilot import Screen, at, burst, explorer, opened, press, rested, screens, shown, shown_on, until
+from tests.terminal import Terminal
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three layers, all computed."""
+    folder = write_checkpoint(tmp_path_factory.mktemp("bursts") / "tiny", layers=3).folder
+    with Analysis(folder, cache_dir=folder.parent / "cache") as analysis:
+        for job in analysis.jobs():
+            analysis.result(job)
+    return folder
+
+
+@pytest.fixture
+async def pilot(folder: Path) -> AsyncIterator[Screen]:
+    async with opened(folder, "0.0", size=(100, 30)) as pilot:
+        yield pilot
+
+
+BURSTS = {
+    "g1\r\r": (["Explorer"], "1"),
+    "g1.2.q\r": (["Explorer"], "1.2.q"),
+    "g1.2.q\r\r\r": (["Explorer"], "1.2.q"),
+    "g9\r\r": (["Explorer", "Goto"], "0.0"),
+    "gq\x1b": (["Explorer"], "0.0"),
+    "\x10heat map\r": (["Explorer", "Heat"], "0.0"),
+    "\x10heat map\r\r": (["Explorer"], "0.0.q"),
+    "\x10\x1b[6~\x1b[5~": (["Explorer", "Palette"], "0.0"),
+    "\x10no such command\x1b[5~\x1b[6~\x1b[A\x1b[B\r": (["Explorer", "Palette"], "0.0"),
+    "\x10no such command\r\r": (["Explorer", "Palette"], "0.0"),
+    "?jq": (["Explorer", "Help"], "0.0"),
+    "H\x1b[B\r": (["Explorer"], "1.0.q"),
+    "Hg2.3.v\r\r": (["Explorer"], "2.2.v"),
+    "fg1.1.k\r": (["Explorer"], "1.1.k"),
+    "HHff]": (["Explorer"], "1.0"),
+    "?g2.1\r": (["Explorer"], "2.1"),
+    "pq]": (["Explorer"], "1.0"),
+    "p]]": (["Explorer"], "1.0"),
+    "g\x1b[200~1.3.o\x1b[201~\r": (["Explorer"], "1.3.o"),
+}
+"""What arrives in one read; the screens that are open then, and the place."""
+
+
+@pytest.mark.parametrize("data", BURSTS, ids=ascii)
+async def test_each_key_finds_what_the_one_before_has_made(pilot: Screen, data: str) -> None:
+    await burst(pilot, data)
+    assert (screens(pilot), at(pilot)) == BURSTS[data]
+    assert not pilot.app._exit
+
+
+async def test_the_same_keys_one_by_one_lead_to_the_same_place(folder: Path) -> None:
+    chance = random.Random(13)
+    words = [
+        "g1.2\r",
+        "g2.0.v\r",
+        "gmodel\r",
+        "g0\r\r",
+        "H",
+        "f",
+        "?",
+        "\x10",
+        "\r",
+        "\x1b[B",
+        "\x1b[C",
+        "p",
+        "2",
+        "[",
+        "]",
+        "}",
+        "j",
+        "x",
+    ]
+    for _ in range(8):
+        typed = "".join(chance.choices(words, k=6)) + "gg"  # an escape would begin a code with what follows
+        places = []
+        for pieces in ([typed], typed.replace("\x1b[B", "\0").replace("\x1b[C", "\1")):
+            async with opened(folder, "0.0") as pilot:
+                for piece in pieces:
+                    await burst(pilot, piece.replace("\0", "\x1b[B").replace("\1", "\x1b[C"))
+                places.append((screens(pilot), at(pilot)))
+        assert places[0] == places[1], repr(typed)
+
+
+async def test_a_screen_leaves_once_and_not_before_what_lies_over_it(pilot: Screen) -> None:
+    await press(pilot, "H")
+    heat = pilot.app.screen
+    await press(pilot, "question_mark")
+    heat.dismiss(None)
+    heat.dismiss(None)
+    await press(pilot, "down")
+    assert screens(pilot) == ["Explorer", "Heat", "Help"]
+    await press(pilot, "escape")
+    await until(pilot, lambda: screens(pilot) == ["Explorer"])
+
+
+def test_two_enters_over_a_slow_line(svdtui: list[str], folder: Path) -> None:
+    with Terminal([*svdtui, str(folder), "--at", "0.0"], size=(100, 30)) as terminal:
+        terminal.wait_for("layer 0 · head 0")
+        for keys, text in (
+            ("g1\r\r", "layer 1 · top-10"),
+            ("\x10export\r\r", "Export"),
+            ("g2.1.q\r", "layer 2 · head 1 · Q"),
+        ):
+            terminal.send(keys)
+            terminal.wait_for(text)
+        terminal.press("q")
+        assert terminal.wait_exit() == 0
+
+
+# a terminal that is too small -------------------------------------------------------------------------------
+
+
+OPEN = {"nothing": (), "help": ("question_mark",), "the palette": ("ctrl+p",), "an address": ("g",), "the map": ("H",)}
+
+
+@pytest.mark.parametrize("before", OPEN)
+async def test_below_the_smallest_size_only_q_acts(pilot: Screen, before: str) -> None:
+    await press(pilot, *OPEN[before])
+    opened_before = screens(pilot)
+    await pilot.resize_terminal(70, 20)
+    await until(pilot, lambda: screens(pilot) == [*opened_before, "TooSmall"])
+    for key in ("ctrl+p", "question_mark", "g", "E", "H", "f", "enter", "escape", "1", "down", "p", "s", "f1"):
+        await press(pilot, key)
+        assert screens(pilot) == [*opened_before, "TooSmall"], key
+    assert at(pilot) == "0.0"
+    await pilot.resize_terminal(100, 30)
+    await until(pilot, lambda: screens(pilot) == opened_before)
+    await pilot.resize_terminal(20, 3)
+    await until(pilot, lambda: screens(pilot) == [*opened_before, "TooSmall"])
+    await press(pilot, "q")
+    assert pilot.app.return_code == 0
+
+
+async def test_what_comes_up_while_it_is_too_small_is_there_afterwards(pilot: Screen) -> None:
+    await pilot.resize_terminal(70, 20)
+    await until(pilot, lambda: screens(pilot) == ["Explorer", "TooSmall"])
+    explorer(pilot).action_goto()  # as a key does that was under way
+    await until(pilot, lambda: screens(pilot)[-1] == "TooSmall")
+    assert "70×20" in "".join(shown_on(pilot.app.screen, "Sentence").split("\n"))
+    await pilot.resize_terminal(100, 30)
+    await until(pilot, lambda: screens(pilot)[-1] == "Goto")
+    await press(pilot, "escape")
+    await until(pilot, lambda: screens(pilot) == ["Explorer"])
+    await press(pilot, "]")
+    assert "layer 1" in shown(pilot, "#results")
+
+
+async def test_an_answer_that_was_under_way_is_given_when_there_is_room(pilot: Screen) -> None:
+    await press(pilot, *"g1.1")
+    goto = pilot.app.screen
+    await pilot.resize_terminal(70, 20)
+    await until(pilot, lambda: screens(pilot)[-1] == "TooSmall")
+    await goto.query_one("#goto-input").run_action("submit")
+    await rested(pilot)
+    assert screens(pilot) == ["Explorer", "Goto", "TooSmall"]
+    await pilot.resize_terminal(100, 30)
+    await until(pilot, lambda: screens(pilot) == ["Explorer"] and at(pilot) == "1.1")

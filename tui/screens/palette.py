@@ -1,0 +1,39 @@
+"""The command palette: Textual's, which ends the program when a key comes too early or twice."""
+
+from textual import on
+from textual.command import CommandList, CommandPalette
+from textual.widgets import Input, OptionList
+
+from .overlay import Overlay
+
+
+class Palette(CommandPalette, Overlay[None]):
+    """Runs one command, once."""
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether commands are still being gathered: keys that choose among them wait for them."""
+        return any(worker.node is self and not worker.is_finished for worker in self.workers)
+
+    @on(Input.Submitted)
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: Input.Submitted | OptionList.OptionSelected) -> None:
+        """The first choice is the choice."""
+        if self._has_left:
+            event.stop()
+            event.prevent_default()
+
+    def _action_command_list(self, action: str) -> None:
+        """Move in the list, if there is something in it."""
+        if self._list_visible and any(not option.disabled for option in self.query_one(CommandList).options):
+            super()._action_command_list(action)
+
+    def _action_cursor_down(self) -> None:
+        """Move down, if there is something to move to."""
+        if any(not option.disabled for option in self.query_one(CommandList).options):
+            super()._action_cursor_down()
+
+    def _action_escape(self) -> None:
+        """Close, without a command."""
+        if not self._has_left:
+            super()._action_escape()
