@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         ModelNotFoundError,
         NetworkError,
         OfflineError,
-        OutputError,
         ReadError,
         ShardIndexError,
         TensorError,
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
         SlicesSolved,
         State,
         StateChanged,
-        StatesChanged,
     )
     from .job_request import JobRequest, Opening, compute_job
     from .metrics import METRICS, MetricInfo, Metrics
@@ -90,7 +88,6 @@ _HOMES = {
         "ModelNotFoundError",
         "NetworkError",
         "OfflineError",
-        "OutputError",
         "ReadError",
         "ShardIndexError",
         "TensorError",
@@ -100,7 +97,7 @@ _HOMES = {
     "events": (
         *("DeviceKnown", "Event", "Failure", "FiguresRead", "HeaderRead", "Noticed"),
         *("Progress", "Progressed", "ScanEnded", "ScanMoved", "SlicesSolved", "State"),
-        *("StateChanged", "StatesChanged"),
+        "StateChanged",
     ),
     "job_request": ("JobRequest", "Opening", "compute_job"),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
@@ -152,7 +149,6 @@ __all__ = [
     "Noticed",
     "OfflineError",
     "Opening",
-    "OutputError",
     "Progress",
     "Progressed",
     "ReadError",
@@ -167,7 +163,6 @@ __all__ = [
     "Solver",
     "State",
     "StateChanged",
-    "StatesChanged",
     "TensorError",
     "View",
     "WorkerError",

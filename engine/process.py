@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import IO, Any, Self
 
-from .cache_dir import default_state_dir
+import platformdirs
+
 from .isolation import command, environment
 
 _LINE_LIMIT = 2**26
@@ -97,7 +98,7 @@ def how_it_ended(code: int) -> str:
 
 def log_path() -> Path:
     """Where the worker's stderr goes."""
-    return default_state_dir() / "worker.log"
+    return platformdirs.user_state_path("svdtui") / "worker.log"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from svdtui.tui.findings_lines import VERDICTS, findings_lines
 from svdtui.tui.screens.findings import FindingsScreen
 from svdtui.tui.widgets.page import Page
 from tests.checkpoints import write_checkpoint
-from tests.pilot import Screen, explorer, opened, press, toasts, until
+from tests.pilot import Screen, at, burst, explorer, opened, press, screens, toasts, until
 
 LAYERS = 6
 
@@ -87,6 +87,27 @@ async def test_f_opens_the_findings_and_numbers_lead_to_each(folder: Path, findi
         assert page(pilot)[0] != ""
         await press(pilot, "escape")
         assert pilot.app.screen is explorer(pilot)
+
+
+async def test_keys_pressed_while_they_are_tested_are_not_lost(
+    folder: Path, findings: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STY", raising=False)
+    async with opened(folder, "0.0", size=(80, 24)) as pilot:
+        await burst(pilot, "fye4")
+        assert not any("tested on this" in line for line in page(pilot))
+        await until(pilot, lambda: findings.findings[3].title in page(pilot)[0])
+        await until(pilot, lambda: "Exported" in toasts(pilot))
+        assert (tmp_path / "tiny.findings.md").read_text() == pilot.app.clipboard == findings_markdown(findings)
+
+
+async def test_g_goes_from_the_findings_to_a_place_in_the_explorer(folder: Path) -> None:
+    async with opened(folder, "0.0") as pilot:
+        await press(pilot, "f", *"g3.2.v", "enter")
+        assert (at(pilot), screens(pilot)) == ("3.2.v", ["Explorer"])
+        await press(pilot, "f", *"g3", "escape")
+        assert screens(pilot) == ["Explorer", "FindingsScreen"]
 
 
 async def test_they_are_exported_as_markdown_and_csv(

@@ -14,7 +14,7 @@ from svdtui.tui.screens.explorer import Explorer
 from svdtui.tui.screens.heat import Heat
 from svdtui.tui.screens.help import Help
 from tests.checkpoints import decaying, write_checkpoint
-from tests.pilot import Screen, at, explorer, opened, press, shown, toasts, until
+from tests.pilot import Screen, at, explorer, opened, press, screens, shown, toasts, until
 from tests.terminal import Terminal
 
 LAYERS, HEADS, KV_HEADS = 5, 4, 2
@@ -355,3 +355,24 @@ def test_32_layers_of_32_heads_are_all_in_view(svdtui: list[str], tmp_path: Path
         assert "layers 0–" not in terminal.text()
         moved = [row for row, line in enumerate(terminal.lines()) if line != before[row]]
         assert len(moved) <= 5  # nothing has scrolled: column numbers, two lines of cells, the read-out
+
+
+async def test_g_moves_in_the_map_and_leaves_it_for_what_is_not_there(folder: Path) -> None:
+    async with opened(folder, "0.0") as pilot:
+        await open_map(pilot)
+        for typed, told in (
+            ("4.2", "4.2.q"),
+            ("2", "2.2.q"),
+            ("1.3.k", "1.2.k"),  # KV heads have the address of the first head that shares them
+            ("0", "0.2.k"),
+            ("2.1.o", "2.1.o"),
+        ):
+            await press(pilot, *f"g{typed}", "enter")
+            assert read_out(pilot).split()[0] == told
+        await press(pilot, "g", "9", "enter")
+        assert screens(pilot) == ["Explorer", "Heat", "Goto"]
+        await press(pilot, "escape")
+        for typed in ("2.gate_proj", "lm_head"):
+            await press(pilot, *f"g{typed}", "enter")
+            assert (at(pilot), screens(pilot)) == (typed, ["Explorer"])
+            await press(pilot, "H")

@@ -20,7 +20,7 @@ from svdtui.tui.themes import LIGHT
 from svdtui.tui.widgets.painted import Painted
 from svdtui.tui.widgets.tree import ModelTree
 from tests.checkpoints import decaying, write_checkpoint
-from tests.pilot import at, curve_labels, explorer, opened, press, shown, title, toasts, until, waiting
+from tests.pilot import at, curve_labels, explorer, opened, press, screens, shown, title, toasts, until, waiting
 
 
 @pytest.fixture(scope="module")
@@ -379,6 +379,26 @@ async def test_help_names_every_key_and_every_figure(folder: Path) -> None:
             assert metric.formula() in page
         await press(pilot, "escape")
         assert not isinstance(pilot.app.screen, Help)
+
+
+HERE = {"explorer": (), "heat": ("H",), "findings": ("f",)}
+"""Screens with keys of their own, and what opens them."""
+
+
+@pytest.mark.parametrize("where", HERE)
+async def test_help_begins_with_the_keys_of_where_it_is_asked_for(folder: Path, where: str) -> None:
+    async with opened(folder, "0.0") as pilot:
+        await press(pilot, *HERE[where], "question_mark")
+        page = str(pilot.app.screen.query_one("#help-text").render())
+        own = [key.tooltip for key in KEYS if key.owner == where]
+        above, _, _ = page.partition("Marks in the tree")
+        assert all(tooltip in above for tooltip in own)
+        for other in HERE.keys() - {where}:
+            assert any(key.tooltip not in above for key in KEYS if key.owner == other)
+            assert all(key.tooltip in page for key in KEYS if key.owner == other)
+        before = screens(pilot)[:-1]
+        await press(pilot, "g")
+        assert screens(pilot) == [*before, "Goto"]
 
 
 async def test_footer_fits_and_names_the_keys_that_matter(folder: Path) -> None:

@@ -210,7 +210,7 @@ KEYS = (
         "Pin or unpin the spectrum: up to four stay in the chart while you move.",
         "pin",
     ),
-    Key("explorer", "unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra."),
+    Key("explorer", "unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra; P again brings them back."),
     Key("explorer", "tree", "t", "t", "tree", "Show or hide the tree", "Show or hide the tree.", "tree"),
     Key(
         "explorer",
@@ -291,6 +291,7 @@ KEYS = (
     Key("heat", "heat-metric", "m", "m", "metric(1)", "Next metric", "Show the next metric.", "metric"),
     Key("heat", "heat-metric-before", "M", "M", "metric(-1)", "Previous metric", "Show the one before.", "metric"),
     Key("heat", "heat-log", "x", "x", "log", "Logarithmic or linear shades", "Logarithmic or linear shades.", "log"),
+    Key("heat", "heat-goto", "g", "g", "goto", "Go to…", "Go to a head in the map, or to any other place.", "go"),
     Key("heat", "heat-open", "enter", "enter", "open", "Open this head", "Go to this head's matrix.", "open"),
     *(
         Key(owner, f"{owner}-scan-{key}", key, key, f"scan({whole})", "", tooltip, "" if whole else "scan")
@@ -302,7 +303,7 @@ KEYS = (
     ),
     Key("heat", "heat-back", "escape,H", "esc", "back", "Back to the explorer", "Back to where you were.", "back"),
     Key("heat", "heat-pin", "p", "p", "pin", "Pin or unpin a spectrum", "Pin or unpin this spectrum.", "pin"),
-    Key("heat", "heat-unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra."),
+    Key("heat", "heat-unpin", "P", "P", "unpin", "Unpin all", "Unpin all spectra; P again brings them back."),
     Key(
         "heat",
         "heat-export",
@@ -333,6 +334,7 @@ KEYS = (
         Key("findings", f"finding-{i}", f"{i}", f"{i}", f"finding({i})", "", f"To finding {i}.", "finding")
         for i in range(1, 6)
     ),
+    Key("findings", "findings-goto", "g", "g", "goto", "Go to…", "Go to an address in the explorer.", "go"),
     Key(
         "findings",
         "findings-back",

@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from svdtui.engine.cache_dir import default_state_dir
-
 MAX_PLACES = 200
 """Models whose last address is kept; the longest unused go first."""
 
@@ -27,7 +25,9 @@ class Places:
     def path(self) -> Path:
         """Where the file is."""
         if self._path is None:
-            self._path = default_state_dir() / "places.json"
+            from platformdirs import user_state_path
+
+            self._path = user_state_path("svdtui", appauthor=False) / "places.json"
         return self._path
 
     def address(self, home: str) -> str | None:

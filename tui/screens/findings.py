@@ -1,6 +1,8 @@
 """The findings: the article's conclusions tested on this model, as a page to scroll through."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,34 +10,41 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.worker import Worker
 
+from svdtui.engine.address import Address
 from svdtui.engine.csv_export import candidates_csv, file_name, free_paths, write_text
 from svdtui.engine.errors import EngineError
 from svdtui.engine.evidence import gather
 from svdtui.engine.findings import Findings
 from svdtui.engine.findings_process import find_aside
 from svdtui.engine.findings_text import findings_markdown
-from svdtui.engine.outputs import PAGE
+from svdtui.engine.model import Model
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural, printable
 
 from ..activity import activity, readiness
 from ..findings_lines import findings_lines
-from ..keys import KEYS, bindings
+from ..keys import KEYS, Owner, bindings
 from ..sharing import copy_text, write
 from ..widgets.card import Card, card_lines
 from ..widgets.lines import HeaderLine, KeyBar, StatusLine
 from ..widgets.page import Page
 from ..widgets.painted import Line
+from .going import Goes
+from .overlay import Overlay
 from .scans import Scans
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at whether more layers have been computed."""
 
 
-class FindingsScreen(Scans):
-    """Works the findings out when it opens, and again when more layers are there."""
+class FindingsScreen(Scans, Goes, Overlay[Address | None]):
+    """Works the findings out when it opens, and again when more layers are there.
+
+    Gives back an address to go to, or None. Keys that need the findings are kept until there are some.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("findings")]
+    key_owners: ClassVar[tuple[Owner, ...]] = ("findings", "app")
     picture_name = ".findings"
 
     def __init__(self, session: Session, k: int) -> None:
@@ -44,6 +53,8 @@ class FindingsScreen(Scans):
         self._k = k
         self._findings: Findings | None = None
         self._starts: list[int] = []
+        self._wishes: list[Callable[[], None]] = []
+        """What keys wanted before there were findings."""
         self._computed = -1
         self._work: Worker[None] | None = None
         self._header = HeaderLine(session.model)
@@ -85,12 +96,16 @@ class FindingsScreen(Scans):
             found = await find_aside(evidence)
         except EngineError as error:
             self._computed = computed
+            self._wishes.clear()
             card = Card("✗ No findings", "bad", [printable(str(error))])
             self._page.show(lambda width: [*card_lines(card, width, max(4, self._page.size.height))])
             return
         self._computed = computed
         is_first, self._findings = self._findings is None, found
         self._page.show(self._laid, keep_place=not is_first)
+        wishes, self._wishes = self._wishes, []
+        for wish in wishes:
+            wish()
 
     def _laid(self, width: int) -> list[Line]:
         assert self._findings
@@ -99,20 +114,43 @@ class FindingsScreen(Scans):
 
     # keys ----------------------------------------------------------------------------------------
 
+    @property
+    def model_shown(self) -> Model:
+        """Whose addresses can be typed."""
+        return self.session.model
+
+    def show_place(self, address: Address) -> None:
+        """Places are shown by the explorer."""
+        self.dismiss(address)
+
+    def _wish(self, wish: Callable[[], None]) -> bool:
+        """Whether there are no findings yet; then this is done as soon as there are."""
+        if self._findings is None:
+            self._wishes.append(wish)
+        return self._findings is None
+
     def action_scroll_lines(self, count: int) -> None:
         """Down by some lines, or up."""
+        if self._wish(partial(self.action_scroll_lines, count)):
+            return
         self._page.scroll_lines(count)
 
     def action_scroll_pages(self, count: int) -> None:
         """Down by some screens, or up."""
+        if self._wish(partial(self.action_scroll_pages, count)):
+            return
         self._page.scroll_pages(count)
 
     def action_scroll_far(self, direction: int) -> None:
         """To the end of the page, or to its beginning."""
+        if self._wish(partial(self.action_scroll_far, direction)):
+            return
         self._page.scroll_to_line(10**6 if direction > 0 else 0)
 
     def action_finding(self, number: int) -> None:
         """To one of the findings."""
+        if self._wish(partial(self.action_finding, number)):
+            return
         if number <= len(self._starts):
             self._page.scroll_to_line(self._starts[number - 1])
 
@@ -122,22 +160,22 @@ class FindingsScreen(Scans):
 
     def action_copy(self) -> None:
         """Put the page on the terminal's clipboard, as Markdown."""
-        if self._findings is None:
-            self._status.flash("There are no findings to copy yet.")
-        else:
+        if self._wish(self.action_copy):
+            self._status.flash("Copied as soon as the findings are there.")
+        elif self._findings is not None:
             copy_text(self, findings_markdown(self._findings), "The page")
 
     def action_export(self) -> None:
         """Write the page as Markdown, and the candidates as CSV."""
         found = self._findings
-        if found is None:
-            self._status.flash("There are no findings to export yet.")
+        if self._wish(self.action_export) or found is None:
+            self._status.flash("Exported as soon as the findings are there.")
             return
 
         def writing() -> list[Path]:
             base = file_name(found.model)
             page, candidates = free_paths(Path.cwd(), base, ".findings.md", ".candidates.csv")
-            write_text(page, findings_markdown(found), PAGE)
+            write_text(page, findings_markdown(found))
             write_text(candidates, candidates_csv(found.model, found.revision, found.candidates))
             return [page, candidates]
 

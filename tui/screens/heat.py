@@ -13,17 +13,17 @@ from textual.timer import Timer
 from svdtui.engine.address import Address
 from svdtui.engine.csv_export import grid_name
 from svdtui.engine.errors import AddressError
-from svdtui.engine.events import DeviceKnown, FiguresRead, HeaderRead, State, StateChanged, StatesChanged
+from svdtui.engine.events import DeviceKnown, FiguresRead, HeaderRead, State, StateChanged
 from svdtui.engine.grid import grid
 from svdtui.engine.metrics import METRICS, defined
-from svdtui.engine.model import HEADS, Job
+from svdtui.engine.model import HEADS, Job, Model
 from svdtui.engine.session import Session
 from svdtui.engine.text import printable
 
 from ..activity import activity, readiness
 from ..formats import measure
 from ..heat_data import address_of, column_of, names_of, standing
-from ..keys import KEYS, bindings
+from ..keys import KEYS, Owner, bindings
 from ..marks import MARKS
 from ..pace import GATHER
 from ..pins import Pins
@@ -34,6 +34,8 @@ from ..widgets.heatmap import Chart, HeatMap
 from ..widgets.lines import HeaderLine, KeyBar, StatusLine
 from ..widgets.painted import Line
 from ..widgets.stage import Look
+from .going import Goes
+from .overlay import Overlay
 from .panes import Panes
 from .scans import Scans
 
@@ -46,10 +48,11 @@ class HeatLook:
     log: Mapping[str, bool] = field(default_factory=dict)
 
 
-class Heat(Scans):
+class Heat(Scans, Goes, Overlay[Address | None]):
     """Gives back the address of a matrix to go to, or None. `look` and `heat_look` hold what was chosen meanwhile."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("heat")]
+    key_owners: ClassVar[tuple[Owner, ...]] = ("heat", "app")
 
     def __init__(self, session: Session, k: int, at: Address, look: Look, heat_look: HeatLook, pins: Pins) -> None:
         super().__init__(classes="-heat")
@@ -172,7 +175,7 @@ class Heat(Scans):
     def on_panes_reported(self, message: Panes.Reported) -> None:
         """The explorer passes on what it hears while this screen lies above it."""
         match message.event:
-            case StateChanged() | StatesChanged() | FiguresRead():
+            case StateChanged() | FiguresRead():
                 self._show_later()
             case DeviceKnown(device):
                 self._header.set_device(device)
@@ -206,12 +209,17 @@ class Heat(Scans):
         if number > len(names):
             self._status.flash(f"A head of this model has {len(names)} matrices.")
             return
-        layer, column = self._map.cursor
-        if column != column_of(self._model, self.matrix, self._head):  # a KV head stands for all of its heads
-            self._head = address_of(self._model, self.matrix, layer, column).head or 0
+        layer, _ = self._map.cursor
+        self._note_head()
         self._choose(names[number - 1])
         self._show()
         self._map.move_to(layer, column_of(self._model, self.matrix, self._head))
+
+    def _note_head(self) -> None:
+        """Which head the cursor is on; a KV head stands for all of its heads."""
+        layer, column = self._map.cursor
+        if column != column_of(self._model, self.matrix, self._head):
+            self._head = address_of(self._model, self.matrix, layer, column).head or 0
 
     def _choose(self, matrix: str) -> None:
         self.heat_look = replace(self.heat_look, matrix=matrix)
@@ -229,6 +237,26 @@ class Heat(Scans):
             return
         self.heat_look = replace(self.heat_look, log={**self.heat_look.log, self.look.metric: not scale.log})
         self._show()
+
+    @property
+    def model_shown(self) -> Model:
+        """Whose addresses can be typed."""
+        return self._model
+
+    def show_place(self, address: Address) -> None:
+        """Go to a cell; to what is no head of these, out of the map."""
+        is_head = address.matrix is None or address.head is not None
+        if address.layer is None or not is_head or not self._model.has_heads(address.layer):
+            self.dismiss(address)
+            return
+        self._note_head()
+        if address.head is not None:
+            self._head = address.head
+        if address.matrix is not None:
+            self._choose(address.matrix)
+            self._show()
+        column = column_of(self._model, self.matrix, self._head)
+        self._map.move_to(self._model.layers.index(address.layer), column)
 
     def action_open(self) -> None:
         """Go to the matrix under the cursor."""

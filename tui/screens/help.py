@@ -1,6 +1,6 @@
 """Help: the keys, the marks, and what each figure means, all from the lists that the program itself works by."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from ..keys import KEYS, Owner
 from ..widgets.figures import wrapped
+from .overlay import Overlay
 
 Part = tuple[str, str]
 """A piece of text and its style."""
@@ -20,12 +21,12 @@ Part = tuple[str, str]
 DIM, BOLD, TITLE = "$foreground 60%", "bold", "bold $text-primary"
 
 OWNERS: dict[Owner, str] = {
-    "explorer": "Keys",
-    "app": "Keys that work everywhere",
-    "tree": "Keys in the tree",
-    "table": "Keys in the table",
+    "explorer": "Keys in the explorer",
     "heat": "Keys in the heat map",
     "findings": "Keys in the findings",
+    "tree": "Keys in the tree",
+    "table": "Keys in the table",
+    "app": "Keys that work everywhere",
 }
 
 ADDRESSES = (
@@ -49,19 +50,21 @@ MARGIN, NAMES = 4, 14
 """Cells left free at the sides; cells for the first column."""
 
 
-class Help(ModalScreen[None]):
-    """A page to scroll through."""
+class Help(ModalScreen[None], Overlay[None]):
+    """A page to scroll through. The keys of `here`, the screen below, come first, and those of other screens last."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,f1,enter", "dismiss", "Close", show=False, id="help-close"),
         Binding("j", "scroll_page(1)", "Down", show=False, id="help-down"),
         Binding("k", "scroll_page(-1)", "Up", show=False, id="help-up"),
+        Binding("g", "goto", "Go to…", show=False, id="help-goto"),
         Binding("E", "app.picture", "Save a picture", show=False, id="help-picture"),
     ]
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, here: Sequence[Owner]) -> None:
         super().__init__()
         self._k = k
+        self._here = here
         self._page = VerticalScroll(id="help-page")
         self._text = Static(id="help-text")
 
@@ -78,14 +81,20 @@ class Help(ModalScreen[None]):
         """Scroll by some lines."""
         self._page.scroll_relative(y=lines, animate=False)
 
+    async def action_goto(self) -> None:
+        """Ask for an address where this was opened."""
+        below = self.app.screen_stack[-2]
+        if hasattr(below, "action_goto"):
+            self.dismiss()
+            below.action_goto()
+
     def _parts(self, width: int) -> Iterator[Part]:
         from svdtui.engine.metrics import METRICS
 
         from ..marks import FLAWED, MARKS
 
         yield from [("svdtui", BOLD), ("   ↑ ↓ scroll, esc closes\n", DIM)]
-        for owner, title in OWNERS.items():
-            yield from _section(title, ((key.shown, key.tooltip) for key in KEYS if key.owner == owner), width)
+        yield from self._keys([owner for owner in OWNERS if owner in self._here], width)
         marks = ((mark.shape, mark.word) for mark in (*MARKS.values(), FLAWED))
         yield from _section("Marks in the tree", marks, width)
         yield from _section("Addresses", ADDRESSES, width)
@@ -96,6 +105,12 @@ class Help(ModalScreen[None]):
             yield from _entry(metric.label(self._k), metric.formula(self._k), width)
             source = f" ({metric.source.format(k=self._k)})" if metric.source else ""
             yield from _entry("", metric.meaning.format(k=self._k) + source, width, DIM)
+        yield from self._keys([owner for owner in OWNERS if owner not in self._here], width)
+
+    @staticmethod
+    def _keys(owners: Iterable[Owner], width: int) -> Iterator[Part]:
+        for owner in owners:
+            yield from _section(OWNERS[owner], ((key.shown, key.tooltip) for key in KEYS if key.owner == owner), width)
 
 
 def _section(title: str, entries: Iterable[tuple[str, str]], width: int) -> Iterator[Part]:
