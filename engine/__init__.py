@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ModelNotFoundError,
         NetworkError,
         OfflineError,
+        OutputError,
         ReadError,
         ShardIndexError,
         TensorError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         SlicesSolved,
         State,
         StateChanged,
+        StatesChanged,
     )
     from .job_request import JobRequest, Opening, compute_job
     from .metrics import METRICS, MetricInfo, Metrics
@@ -88,6 +90,7 @@ _HOMES = {
         "ModelNotFoundError",
         "NetworkError",
         "OfflineError",
+        "OutputError",
         "ReadError",
         "ShardIndexError",
         "TensorError",
@@ -97,7 +100,7 @@ _HOMES = {
     "events": (
         *("DeviceKnown", "Event", "Failure", "FiguresRead", "HeaderRead", "Noticed"),
         *("Progress", "Progressed", "ScanEnded", "ScanMoved", "SlicesSolved", "State"),
-        "StateChanged",
+        *("StateChanged", "StatesChanged"),
     ),
     "job_request": ("JobRequest", "Opening", "compute_job"),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
@@ -149,6 +152,7 @@ __all__ = [
     "Noticed",
     "OfflineError",
     "Opening",
+    "OutputError",
     "Progress",
     "Progressed",
     "ReadError",
@@ -163,6 +167,7 @@ __all__ = [
     "Solver",
     "State",
     "StateChanged",
+    "StatesChanged",
     "TensorError",
     "View",
     "WorkerError",

@@ -1,6 +1,7 @@
 """A scan: everything of a model that is not computed yet. What it still has to do, and how fast it goes."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -52,18 +53,19 @@ def scan_bytes(model: Model, jobs: Iterable[Job]) -> tuple[int, bool]:
 
 
 class Backlog:
-    """The jobs of a scan: waiting, given to somebody, done or failed."""
+    """The jobs of a scan: waiting, given to somebody, done or failed. However many they are, a step costs the same."""
 
     def __init__(self, model: Model, jobs: Iterable[Job]) -> None:
-        self.waiting = dict.fromkeys(jobs)
+        self.waiting = OrderedDict.fromkeys(jobs)
         self._model = model
         self._open = set(self.waiting)
         self._total = len(self.waiting)
-        self._heads_only = all(job.kind == HEADS for job in self.waiting)
+        self._kinds = {job.kind: _Kind(job) for job in reversed(self.waiting)}
+        for job in self.waiting:
+            self._kinds[job.kind].left += 1
         self._failed = 0
         self._begun = time.monotonic()
         self._bytes = 0
-        self._work_done = 0.0
 
     @property
     def left(self) -> tuple[Job, ...]:
@@ -80,10 +82,7 @@ class Backlog:
 
     def take(self) -> Job | None:
         """The next job, for somebody to do."""
-        job = next(iter(self.waiting), None)
-        if job is not None:
-            del self.waiting[job]
-        return job
+        return self.waiting.popitem(last=False)[0] if self.waiting else None
 
     def taken(self, job: Job) -> None:
         """Somebody does a job because it was asked for."""
@@ -92,7 +91,8 @@ class Backlog:
     def put_back(self, job: Job) -> None:
         """A job was given up for something that is wanted more."""
         if job in self._open:
-            self.waiting = {job: None, **self.waiting}
+            self.waiting[job] = None
+            self.waiting.move_to_end(job, last=False)
 
     def finish(self, job: Job, *, failed: bool = False) -> None:
         """A job needs no more work."""
@@ -102,22 +102,31 @@ class Backlog:
             self._failed += failed
             if not failed:
                 self._bytes += _nbytes(self._model, job)
-            self._work_done += self._work(job)
+            kind = self._kinds[job.kind]
+            kind.left -= 1
+            kind.closed += 1
+            kind.work += self._work(job)
 
     @property
     def progress(self) -> BacklogProgress:
         """How far it is."""
         seconds = max(time.monotonic() - self._begun, 1e-3)
         closed = self._total - len(self._open)
+        work_done = sum(kind.work for kind in self._kinds.values())
         left = None
-        if self._work_done > 0:
-            known = [job for job in self._open if self._model.is_known(job)]
-            rest = sum(map(self._work, known))
-            rest += (len(self._open) - len(known)) * self._work_done / closed
-            left = seconds * rest / self._work_done
+        if work_done > 0:
+            rest = sum(kind.left * self._each(kind, work_done / closed) for kind in self._kinds.values() if kind.left)
+            left = seconds * rest / work_done
+        heads_only = not self._kinds.keys() - {HEADS}
         return BacklogProgress(
-            closed - self._failed, self._failed, self._total, self._heads_only, self._bytes / seconds, left
+            closed - self._failed, self._failed, self._total, heads_only, self._bytes / seconds, left
         )
+
+    def _each(self, kind: "_Kind", usual: float) -> float:
+        """What a job of a kind costs: the mean of those that are done, or what the first one will."""
+        if not kind.closed:
+            return self._work(kind.first) if self._model.is_known(kind.first) else usual
+        return kind.work / kind.closed
 
     def _work(self, job: Job) -> float:
         """What a job costs beside others: bytes where they come over a network, else operations."""
@@ -126,6 +135,17 @@ class Backlog:
         # the Gram matrix, and the reduction to tridiagonal form
         sides = ((t.count, min(t.rows, t.cols), max(t.rows, t.cols)) for t in self._model.job_tensors(job))
         return sum(count * short**2 * (long + 2.0 * short) for count, short, long in sides)
+
+
+@dataclass(slots=True)
+class _Kind:
+    """The jobs of a scan that compute the same of each layer."""
+
+    first: Job
+    left: int = 0
+    closed: int = 0
+    work: float = 0.0
+    """Of those that are closed."""
 
 
 def _nbytes(model: Model, job: Job) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .errors import CheckpointError, HeaderError, ReadError, ShardIndexError
+from .errors import CheckpointError, HeaderError, ReadError
 from .json_weight import HeavyJsonError, check_weight
 from .shards import CONFIG, LFS_POINTER, NOT_ORDINARY, json_object, read_index, read_json_bytes, weight_files
 from .source import Source
@@ -46,11 +46,13 @@ class TensorRef:
     shape: tuple[int, ...] = ()
     start: int = 0
     end: int = 0
+    is_absent: bool = False
+    """Whether its shard's header, which has been read, does not have it."""
 
     @property
     def is_known(self) -> bool:
         """Whether its shard's header has been read."""
-        return bool(self.dtype)
+        return bool(self.dtype) or self.is_absent
 
     @property
     def nbytes(self) -> int:
@@ -74,6 +76,8 @@ class Checkpoint:
     """Shards whose header has not been read."""
     contents: str = ""
     """Identifies what is in the files, as far as headers and config tell; the same for a copy elsewhere."""
+    absent: set[str] = field(default_factory=set)
+    """Tensors that the index names and their shards, as far as they have been read, do not have."""
 
     @cached_property
     def _indexed(self) -> dict[str, list[str]]:
@@ -103,7 +107,6 @@ class Checkpoint:
 
         Raises:
             HeaderError: it is damaged, cut short or longer than `HEADER_CAP`.
-            ShardIndexError: the index says that a tensor is in this shard, but it is not.
             ReadError: it cannot be read.
         """
         kept = self.source.kept_header(shard)
@@ -126,26 +129,25 @@ class Checkpoint:
     def learn(self, shard: str, header: bytes) -> bytes:
         """Take over what a header says that the safetensors library has accepted.
 
+        A tensor that the index expects in this shard, and that is not there, is known to be absent from then on.
+
         Raises:
-            ShardIndexError: the index says that a tensor is in this shard, but it is not.
-            CheckpointError: a tensor is in two files.
+            CheckpointError: a tensor is in two files, and there is no index to say which counts.
         """
         found = _parse_header(shard, header)
-        where = self.source.place
         if self.index is None:
             for ref in found:
                 if ref.name in self.tensors:
+                    other = self.tensors[ref.name].file
                     raise CheckpointError(
-                        f"{where}: the tensor {ref.name} is both in {self.tensors[ref.name].file} and in {shard}.",
+                        f"{self.source.place}: the tensor {ref.name} is both in {other} and in {shard}.",
                         "Open one of the two files alone, or remove the one that does not belong to the model.",
                     )
         else:
             names = {ref.name for ref in found}
-            if lacking := next((name for name in self._indexed.get(shard, ()) if name not in names), None):
-                raise ShardIndexError(
-                    f"{where}: the index says that the tensor {lacking} is in {shard}, but it is not.",
-                    "The files belong to different versions: download the model again.",
-                )
+            absent = [name for name in self._indexed.get(shard, ()) if name not in names]
+            self.tensors.update((name, TensorRef(name, shard, is_absent=True)) for name in absent)
+            self.absent.update(absent)
             # The index decides: a tensor that it does not name here is not part of the model.
             found = [ref for ref in found if self.index.get(ref.name) == shard]
         self.tensors.update((ref.name, ref) for ref in found)
@@ -159,7 +161,7 @@ def read_checkpoint(source: Source) -> Checkpoint:
     Raises:
         ModelNotFoundError: there are no safetensors files.
         HeaderError: a header is damaged, cut short or longer than `HEADER_CAP`.
-        ShardIndexError: the index names a file or a tensor that is not there, or a path outside the folder.
+        ShardIndexError: the index names a file that is not there, or a path outside the folder.
         ConfigError: config.json or the index is not a JSON object.
         ReadError: a file cannot be read.
     """

@@ -17,6 +17,7 @@ from .errors import ExportError
 from .grid import Grid
 from .metrics import METRICS, defined
 from .model import MatrixInfo, Model
+from .outputs import CSV, Kind, Outputs
 from .text import spreadsheet_safe
 from .views import View
 
@@ -206,12 +207,14 @@ def scope_name(address: Address) -> str:
     return layer + head + (f".{address.matrix}" if address.matrix else "") + (".whole" if address.is_whole else "")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
+def write_text(path: Path, text: str, kind: Kind = CSV, outputs: Outputs = Outputs()) -> None:  # noqa: B008 - frozen
+    """Write a file whole or not at all, in place of one of its kind or of none.
 
     Raises:
+        OutputError: there is something else, or it is not a place to write to.
         ExportError: it could not be written.
     """
+    outputs.check(path, kind)
     try:
         if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: cannot be renamed over
             path.write_text(text, encoding="utf-8", newline="")

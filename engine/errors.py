@@ -16,6 +16,7 @@
     ├── TensorError             a tensor cannot be analysed (dtype, emptiness)
     ├── DeviceError             the device asked for is not there, or is out of memory
     ├── ExportError             a file could not be written
+    │   └── OutputError         it must not be written: it is the model's, or something else than what is written
     └── WorkerError             the compute process, or another of those that compute, failed
         └── ModelChangedError   what it opened are not the files that were opened here
 
@@ -143,6 +144,13 @@ class ExportError(EngineError):
     """A file could not be written."""
 
     title = "Cannot write"
+
+
+class OutputError(ExportError):
+    """A file must not be written: it belongs to a model or to svdtui, or is of another kind."""
+
+    title = "Not overwritten"
+    exit_code = 2
 
 
 class WorkerError(EngineError):

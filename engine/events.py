@@ -48,6 +48,11 @@ class StateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class StatesChanged:
+    """The states of many jobs have changed at once: more than one would ask for one by one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed:
     """The running job has come further."""
 
@@ -104,5 +109,14 @@ class ScanEnded:
 
 
 Event = (
-    StateChanged | Progressed | SlicesSolved | Noticed | DeviceKnown | HeaderRead | FiguresRead | ScanMoved | ScanEnded
+    StateChanged
+    | StatesChanged
+    | Progressed
+    | SlicesSolved
+    | Noticed
+    | DeviceKnown
+    | HeaderRead
+    | FiguresRead
+    | ScanMoved
+    | ScanEnded
 )

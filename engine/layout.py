@@ -43,19 +43,20 @@ class HeadCounts:
         """How many slices the tensor of `part` has."""
         return self.kv_heads if part.shared else self.heads
 
-    def check(self, part: HeadMatrix, name: str, shape: tuple[int, ...]) -> None:
-        """Refuse a tensor that is not exactly `count` heads of `head_dim` by the hidden size.
+    def divides(self, part: HeadMatrix, shape: tuple[int, ...]) -> bool:
+        """Whether the side that heads divide is as long as they need."""
+        return (shape[0] if part.side == "rows" else shape[1]) == self.count(part) * self.head_dim
 
-        Raises:
-            LayoutError: with the numbers of the config and of the tensor.
+    def contradiction(self, part: HeadMatrix, name: str, shape: tuple[int, ...]) -> LayoutError | None:
+        """What is wrong with rows × columns that are not exactly `count` heads of `head_dim` by the hidden size.
+
+        It has the numbers of the config and of the tensor.
         """
-        if len(shape) != 2:
-            raise LayoutError(f"{name} has the shape {shape}, not rows × columns.", _MISMATCH_HINT)
         split, other = shape if part.side == "rows" else shape[::-1]
         count = self.count(part)
         if split != count * self.head_dim:
             kind = "KV heads" if part.shared else "heads"
-            raise LayoutError(
+            return LayoutError(
                 f"{name} has {split:,} {part.side}, but the config says "
                 f"{count} {kind} × {self.head_dim} = {count * self.head_dim:,}.",
                 _MISMATCH_HINT,
@@ -68,10 +69,11 @@ class HeadCounts:
             )
         if self.hidden_size is not None and other != self.hidden_size:
             side = "columns" if part.side == "rows" else "rows"
-            raise LayoutError(
+            return LayoutError(
                 f"{name} has {other:,} {side}, but the config says hidden_size {self.hidden_size:,}.",
                 _MISMATCH_HINT,
             )
+        return None
 
 
 _MISMATCH_HINT = (

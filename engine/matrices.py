@@ -64,7 +64,7 @@ class MatrixInfo:
     @property
     def is_known(self) -> bool:
         """Whether shape and dtype are known; of a remote model they are once its shard's header has been read."""
-        return bool(self.dtype)
+        return bool(self.dtype or self.problem)
 
     @property
     def matrix(self) -> str:
@@ -82,16 +82,22 @@ class SlicedTensor:
     count: int
     problem: str | None = None
     """Why it has no spectrum, as a sentence."""
+    is_divided: bool = True
+    """Whether it is certain that it has so many slices."""
 
     @property
     def rows(self) -> int:
-        """Rows of one slice; 0 for a tensor that has no rows and columns."""
-        return self.ref.shape[0] // (self.count if self.side == "rows" else 1) if len(self.ref.shape) == 2 else 0
+        """Rows of one slice; 0 for a tensor that has no rows and columns, or no certain slices."""
+        return self._shape[0] // (self.count if self.side == "rows" else 1)
 
     @property
     def cols(self) -> int:
-        """Columns of one slice; 0 for a tensor that has no rows and columns."""
-        return self.ref.shape[1] // (self.count if self.side == "columns" else 1) if len(self.ref.shape) == 2 else 0
+        """Columns of one slice; 0 for a tensor that has no rows and columns, or no certain slices."""
+        return self._shape[1] // (self.count if self.side == "columns" else 1)
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.ref.shape if len(self.ref.shape) == 2 and self.is_divided else (0, 0)
 
 
 def shown_dtype(ref: TensorRef) -> str:
@@ -104,8 +110,15 @@ def tensor_problem(ref: TensorRef) -> str | None:
     if not ref.is_known:
         return None
     name = shortened(printable(ref.name), 400)
+    if ref.is_absent:
+        return f"The index says that {name} is in {shortened(printable(ref.file), 200)}, but it is not."
     if ref.dtype not in DTYPES:
         return f"{name} has the dtype {ref.dtype}; spectra are computed of {', '.join(DTYPES)}."
     if len(ref.shape) != 2:
         return f"{name} has the shape {shortened(str(list(ref.shape)), 100)}, not rows × columns."
     return None if all(ref.shape) else f"{name} is empty: {ref.shape[0]} × {ref.shape[1]}."
+
+
+def is_empty(ref: TensorRef) -> bool:
+    """Whether a tensor is known to have no elements."""
+    return ref.is_known and not all(ref.shape)

@@ -5,10 +5,11 @@ from functools import cached_property
 
 from .address import Address
 from .architectures import Placement, find_architecture
+from .certainty import Certainty
 from .checkpoint import Checkpoint, TensorRef
-from .errors import AddressError, LayoutError, ModelNotFoundError
+from .errors import AddressError, CheckpointError, ModelNotFoundError, ShardIndexError
 from .layout import HeadCounts, HeadMatrix, head_counts, text_config
-from .matrices import DTYPES, HEADS, Job, MatrixInfo, SlicedTensor, job_name, shown_dtype, tensor_problem
+from .matrices import DTYPES, HEADS, Job, MatrixInfo, SlicedTensor, is_empty, job_name, shown_dtype, tensor_problem
 from .text import plural
 
 __all__ = ["DTYPES", "HEADS", "MOST_LAYERS", "Job", "MatrixInfo", "Model", "SlicedTensor", "job_name", "tensor_problem"]
@@ -24,11 +25,13 @@ class Model:
     """A checkpoint's decoder. Everything is worked out from headers and config.
 
     Of a remote model, the headers are read when `prepare` is told that they are needed; until then the shapes of some
-    tensors are not known, and a tensor that turns out to contradict the config is a problem of that matrix only.
+    tensors are not known. A tensor that contradicts the config, or is not where the index says, is a problem of its own
+    matrices (see `certainty`).
 
     Raises:
         ModelNotFoundError: there is no matrix of a known architecture.
-        LayoutError: the shapes of a layer contradict the config.
+        LayoutError: the shapes of all layers contradict the config.
+        CheckpointError: no matrix of a layer is there, or all are empty.
         ConfigError: the config's head counts contradict each other.
     """
 
@@ -50,14 +53,31 @@ class Model:
             self.counts = head_counts(checkpoint.config)
             if self.counts is None:
                 self.heads_problem = "Heads are unknown: config.json gives no num_attention_heads or hidden_size."
-        if not checkpoint.source.is_lazy:
-            for layer in self.layers if self.counts else ():
-                for part, tensor in self._head_parts(layer):
-                    self._check_shape(part, tensor.ref)
+        self._certainty = Certainty(self.counts, self.layers, self._head_refs) if self.counts else None
+        if not checkpoint.unread_shards:
+            self._refuse_if_nothing_is_left()
 
-    def _check_shape(self, part: HeadMatrix, ref: TensorRef) -> None:
-        if self.counts and ref.dtype in DTYPES:  # packed, quantised weights have shapes of their own
-            self.counts.check(part, ref.name, ref.shape)
+    def _refuse_if_nothing_is_left(self) -> None:
+        """A tensor that is wrong is a problem of its own matrices, unless that is true of all of them."""
+        slices = (tensor for layer in self.layers for tensor in self.head_tensors(layer))
+        if self._certainty and all(tensor.problem for tensor in slices):
+            contradiction = self._certainty.first_contradiction()
+            if contradiction is not None:
+                raise contradiction
+        wholes = (self._whole_ref(layer, name) for layer in self.layers for name in self._whole_names(layer))
+        if not all(ref is None or ref.is_absent or is_empty(ref) for ref in wholes):
+            return
+        if self.checkpoint.absent:
+            name = min(self.checkpoint.absent)
+            raise ShardIndexError(
+                f"{self.checkpoint.source.place}: {tensor_problem(self.checkpoint.tensors[name])}",
+                "The files belong to different versions: download the model again.",
+            )
+        raise CheckpointError(
+            f"{self.checkpoint.source.place}: all matrices of the layers are empty.",
+            "DeepSpeed's ZeRO-3 leaves such files: gather the weights (zero_to_fp32.py, or "
+            "stage3_gather_16bit_weights_on_model_save).",
+        )
 
     def prepare(self, jobs: Iterable[Job]) -> Iterator[tuple[str, bytes]]:
         """Read the headers that these jobs need and that have not been read; yields each file with its header.
@@ -65,9 +85,21 @@ class Model:
         Raises:
             EngineError: a header cannot be read, or is damaged.
         """
+        jobs = list(jobs)
         names = [tensor.ref.name for job in jobs for tensor in self._job_parts(job)]
         for file in self.checkpoint.unread(names):
             yield file, self.checkpoint.read_header(file)
+        for layer in {job.layer for job in jobs if job.kind == HEADS and job.layer is not None}:
+            while file := self._needed_to_be_certain(layer):
+                yield file, self.checkpoint.read_header(file)
+
+    def _needed_to_be_certain(self, layer: int) -> str:
+        """A shard whose header may say whether the slices of a layer are heads, or empty."""
+        unread = self.checkpoint.unread_shards
+        if not unread or not self._certainty or self._certainty.is_settled(layer, len(unread)):
+            return ""
+        refs = (ref for other in self.layers for _, ref in self._head_refs(other))
+        return next((ref.file for ref in refs if not ref.is_known), "")
 
     def recall(self, job: Job) -> None:
         """Take over the headers that another process has read for this job meanwhile."""
@@ -200,30 +232,20 @@ class Model:
 
     def has_heads(self, layer: int) -> bool:
         """Whether the layer's attention can be divided into heads."""
-        return bool(self.counts and self.head_tensors(layer))
+        names = (self._placement.tensor(layer, part.tensor) for part in self._placement.architecture.heads)
+        return self.counts is not None and any(name in self.checkpoint.tensors for name in names)
 
     def head_tensors(self, layer: int) -> tuple[SlicedTensor, ...]:
         """The attention tensors of a layer that are in the checkpoint, in the order Q K V O."""
         return tuple(tensor for _, tensor in self._head_parts(layer))
 
     def _head_parts(self, layer: int) -> list[tuple[HeadMatrix, SlicedTensor]]:
-        found = []
-        for part in self._placement.architecture.heads if self.counts else ():
-            assert self.counts
-            ref = self.checkpoint.tensors.get(self._placement.tensor(layer, part.tensor))
-            if ref is not None:
-                problem = tensor_problem(ref) or self._shape_problem(part, ref)
-                found.append((part, SlicedTensor(part.matrix, ref, part.side, self.counts.count(part), problem)))
-        return found
+        return self._certainty.sliced(layer, len(self.checkpoint.unread_shards)) if self._certainty else []
 
-    def _shape_problem(self, part: HeadMatrix, ref: TensorRef) -> str | None:
-        """What would have been refused when the model was opened, had its header been read then."""
-        if self.checkpoint.source.is_lazy and ref.is_known:
-            try:
-                self._check_shape(part, ref)
-            except LayoutError as error:
-                return str(error)
-        return None
+    def _head_refs(self, layer: int) -> list[tuple[HeadMatrix, TensorRef]]:
+        parts = self._placement.architecture.heads
+        refs = (self.checkpoint.tensors.get(self._placement.tensor(layer, part.tensor)) for part in parts)
+        return [(part, ref) for part, ref in zip(parts, refs, strict=True) if ref is not None]
 
     def job_tensors(self, job: Job) -> tuple[SlicedTensor, ...]:
         """What a job reads, without the tensors that have no spectrum (see `tensor_problem`).
@@ -239,7 +261,7 @@ class Model:
         ref = self._whole_ref(job.layer, job.kind)
         if ref is None:
             raise AddressError(f"There is no matrix {job} in {self.name}.")
-        return (SlicedTensor(job.kind, ref, "rows", 1, tensor_problem(ref)),)
+        return (SlicedTensor(job.kind, ref, "rows", 1, self._problem_of(ref)),)
 
     def _whole_ref(self, layer: int | None, name: str) -> TensorRef | None:
         if layer is None:
@@ -247,6 +269,15 @@ class Model:
             return self.checkpoint.tensors[tensor] if tensor else None
         suffix = self._placement.architecture.whole.get(name)
         return self.checkpoint.tensors.get(self._placement.tensor(layer, suffix)) if suffix else None
+
+    def _problem_of(self, ref: TensorRef) -> str | None:
+        if ref.is_absent and self._is_tied and ref.name == self._outer.get("lm_head"):
+            return f"{self.name} has no lm_head of its own: it is tied to embed_tokens."
+        return tensor_problem(ref)
+
+    @property
+    def _is_tied(self) -> bool:
+        return text_config(self.checkpoint.config or {}).get("tie_word_embeddings") is True
 
     def _whole_names(self, layer: int | None) -> tuple[str, ...]:
         names = self._outer if layer is None else self._placement.architecture.whole
@@ -304,7 +335,7 @@ class Model:
             kv_head=None,
             job=Job(address.layer, address.matrix),
             index=0,
-            problem=tensor_problem(ref),
+            problem=self._problem_of(ref),
         )
 
     def attention(self, layer: int) -> Iterator[tuple[str, MatrixInfo]]:
@@ -323,13 +354,26 @@ class Model:
         if address.matrix is not None and address.head is None:
             return (Job(address.layer, address.matrix),)
         if address.layer is None:
-            own = () if self.counts else tuple(Job(None, name) for name in self._whole_names(None))
-            return tuple(job for layer in self.layers for job in self.jobs(Address(layer))) + own
+            return self._all_jobs
         if self.has_heads(address.layer) and not address.is_whole:
             return (Job(address.layer, HEADS),)
         if self.counts and not address.is_whole:
             return ()
         return tuple(Job(address.layer, name) for name in self._whole_names(address.layer))
+
+    @cached_property
+    def _all_jobs(self) -> tuple[Job, ...]:
+        """The work that a view of the model needs."""
+        own = () if self.counts else tuple(Job(None, name) for name in self._whole_names(None))
+        return tuple(job for layer in self.layers for job in self.jobs(Address(layer))) + own
+
+    def has_job(self, job: Job) -> bool:
+        """Whether a job is one of this model's."""
+        if job.layer is not None and job.layer not in self._layer_set:
+            return False
+        if job.kind == HEADS:
+            return job.layer is not None and bool(self.counts)
+        return self._whole_ref(job.layer, job.kind) is not None
 
     def neighbours(self, job: Job) -> tuple[Job, ...]:
         """The heads of the next and the previous layer, which a user is likely to want soon."""
@@ -370,8 +414,7 @@ class Model:
             names = self._whole_names(address.layer)
             where = self.name if address.layer is None else f"Layer {address.layer}"
         if address.matrix not in names:
-            tied = text_config(self.checkpoint.config or {}).get("tie_word_embeddings") is True
-            if tied and address == Address(matrix="lm_head") and "embed_tokens" in names:
+            if self._is_tied and address == Address(matrix="lm_head") and "embed_tokens" in names:
                 raise AddressError(f"{self.name} has no lm_head of its own: it is tied to embed_tokens.", "Use that.")
             hint = ""
             if address.matrix in self.head_matrices and address.head is None:

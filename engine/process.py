@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import IO, Any, Self
 
-import platformdirs
-
+from .cache_dir import default_state_dir
 from .isolation import command, environment
 
 _LINE_LIMIT = 2**26
@@ -98,7 +97,7 @@ def how_it_ended(code: int) -> str:
 
 def log_path() -> Path:
     """Where the worker's stderr goes."""
-    return platformdirs.user_state_path("svdtui") / "worker.log"
+    return default_state_dir() / "worker.log"
 
 
 @contextlib.contextmanager

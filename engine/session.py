@@ -8,7 +8,7 @@ again. A scan with several workers, devices or machines is led by a process of i
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ from .events import (
     SlicesSolved,
     State,
     StateChanged,
+    StatesChanged,
 )
 from .hand import Hand, Spare, request_for
 from .model import HEADS, Job, MatrixInfo, Model, job_name
 from .process import log_path
+from .ready import Ready
 from .results import JobResult, Tables
 from .shelf import Shelf
 from .speed import Speed
@@ -50,6 +52,10 @@ _REMOTE_PATIENCE = 0.1
 
 _GRACE = 0.3
 """Seconds that the worker may take to stop a job; one that is deep in a computation is ended."""
+
+
+_MANY = 64
+"""Jobs that are told of together when all of them change."""
 
 
 class Session:
@@ -85,6 +91,7 @@ class Session:
         self.notice = ""
         self._on_event = on_event
         self._shelf = Shelf(self.store, k)
+        self._ready = Ready(model, self._shelf.has)
         self._speed = Speed()
         self._failures: dict[Job, Failure] = {}
         self._deaths: dict[Job, int] = {}
@@ -105,7 +112,9 @@ class Session:
 
     async def start(self) -> None:
         """Look at what is on disk and warm the worker up in the background."""
-        self._shelf.look(self._is_ours)
+        self._shelf.look(self.model.has_job)
+        for job in self._shelf.jobs:
+            self._ready.look(job)
         for job in filter(self._shelf.has, [*self._worker.running]):
             self._worker.stopped(job)  # it will be told that this is there
         self._spawn(self._worker)
@@ -151,11 +160,12 @@ class Session:
         self._wishes.ask_for(jobs)
         self._relay.starts_failed = 0
         self._new_start()
-        for job in jobs:
-            self._failures.pop(job, None)
-            if self._is_running(job) and scan:
+        for job in [job for job in self._failures if scan and job in scan]:
+            del self._failures[job]
+        for job in (job for hand in self._hands for job in hand.running):
+            if scan:
                 scan.taken(job)
-            self._changed(job)
+        self._all_changed(jobs)
         if jobs:
             self._on_event(ScanMoved())
         self._pump()
@@ -172,12 +182,12 @@ class Session:
         What the user looks at and what ran is held from now on, until the user asks for it again.
         """
         job = self.running
-        dropped = {*self._wishes.stop(job), *self._relay.running}
+        dropped, scan = self._wishes.stop(job)
+        dropped += self._relay.running
         self._relay.kill()
         if job is not None and job in self._worker.running:
             self._drop(job)
-        for each in sorted(dropped, key=str):
-            self._changed(each)
+        self._all_changed((*dict.fromkeys(dropped), *(scan.waiting if scan else ())))
         return job
 
     def is_held(self, job: Job) -> bool:
@@ -276,8 +286,7 @@ class Session:
     @property
     def cached(self) -> int:
         """How many layers have everything that their view shows (see `Model.jobs`)."""
-        there = self._shelf.jobs
-        return sum(there.issuperset(self.model.jobs(Address(layer))) for layer in self.model.layers)
+        return self._ready.count
 
     def _read(self, jobs: set[Job]) -> None:
         """Results on disk have been read."""
@@ -294,11 +303,6 @@ class Session:
 
     def _is_running(self, job: Job) -> bool:
         return any(job in hand.running for hand in self._hands)
-
-    def _is_ours(self, job: Job) -> bool:
-        if job.kind == HEADS:
-            return job.layer in self.model.layers and bool(self.model.heads)
-        return any(info.job == job for info in self.model.matrices(Address(job.layer)))
 
     def _is_to_do(self, job: Job) -> bool:
         return self.state(job) in {State.ABSENT, State.WAITING}
@@ -548,10 +552,13 @@ class Session:
         begun = [*self._worker.running]
         for each in begun:
             self._worker.stopped(each)
-        for each in dict.fromkeys((*begun, *self._wishes.drop())):
-            if each in self._wishes.focus:
+        dropped, scan = self._wishes.drop()
+        dropped = [*begun, *dropped]
+        waited = (*dropped, *(scan.waiting if scan else ()))
+        for each in self._wishes.focus:
+            if each in dropped or (scan and each in scan.waiting):
                 self._failures[each] = failure
-            self._changed(each)
+        self._all_changed(waited)
 
     def _give_up_scan(self, failure: Failure) -> None:
         """A scan cannot go on; what it has computed is kept."""
@@ -560,8 +567,7 @@ class Session:
             return
         left = [*scan.waiting, *self._relay.running]
         self._relay.kill()
-        for job in left:
-            self._changed(job)
+        self._all_changed(left)
         progress = scan.progress
         self._notice(f"{failure.message} {failure.hint}".strip())
         self._on_event(ScanEnded(f"The scan stopped at {progress.done} of {progress.total}: {failure.message}"))
@@ -604,7 +610,18 @@ class Session:
     def _changed(self, job: Job) -> None:
         if not self._is_running(job) and not self._wishes.was_stopped(job):
             self._parts.pop(job, None)
+        self._ready.look(job)
         self._on_event(StateChanged(job, self.state(job)))
+
+    def _all_changed(self, jobs: Sequence[Job]) -> None:
+        """Tell of several jobs; of very many together, since to draw what is in sight is all that can be done."""
+        if len(jobs) <= _MANY:
+            for job in jobs:
+                self._changed(job)
+            return
+        for job in [job for job in self._parts if not self._is_running(job) and not self._wishes.was_stopped(job)]:
+            del self._parts[job]
+        self._on_event(StatesChanged())
 
     def _notice(self, message: str) -> None:
         if message != self.notice:

@@ -30,7 +30,7 @@ class Shelf:
         self._tables: dict[Job, Tables] = {}
         self._on_disk: set[Job] = set()
         self._flaws: dict[Job, frozenset[tuple[str, int]]] = {}
-        self._unsaved: dict[Job, bytes] = {}
+        self._unsaved: dict[Job, tuple[JobResult, bytes]] = {}
         self._hurry = asyncio.Event()
 
     def look(self, is_ours: Callable[[Job], bool]) -> None:
@@ -39,12 +39,12 @@ class Shelf:
 
     def has(self, job: Job) -> bool:
         """Whether a job's result is there, as far as is known."""
-        return job in self._on_disk or job in self._whole
+        return job in self._on_disk or job in self._whole or job in self._unsaved
 
     @property
     def jobs(self) -> set[Job]:
         """The jobs whose results are there."""
-        return self._on_disk | self._whole.keys()
+        return self._on_disk | self._whole.keys() | self._unsaved.keys()
 
     def tables(self, job: Job) -> Tables | None:
         """A job's figures, when they have been read; asks no disk."""
@@ -56,6 +56,8 @@ class Shelf:
 
     def result(self, job: Job) -> JobResult | None:
         """A job's result from memory or disk; a file that cannot be believed counts as absent from then on."""
+        if job in self._unsaved:
+            return self._unsaved[job][0]
         if job in self._whole:
             self._whole.move_to_end(job)
             return self._whole[job]
@@ -72,15 +74,16 @@ class Shelf:
         """Keep a result; `unsaved` is its file where the disk could not take it."""
         job = result.job
         self._learn(result)
+        if unsaved is not None:
+            self._whole.pop(job, None)
+            self._unsaved[job] = result, unsaved
+            return
+        self._unsaved.pop(job, None)
+        self._on_disk.add(job)
         self._whole[job] = result
         self._whole.move_to_end(job)
-        if unsaved is None:
-            self._on_disk.add(job)
-            self._unsaved.pop(job, None)
-        else:
-            self._unsaved[job] = unsaved
-        for other in [job for job in self._whole if job not in self._unsaved][:-_MOST_WHOLE]:
-            del self._whole[other]
+        if len(self._whole) > _MOST_WHOLE:
+            self._whole.popitem(last=False)
 
     def drop(self, job: Job) -> None:
         """A job has no result any more."""
@@ -93,10 +96,10 @@ class Shelf:
     def save_rest(self) -> bool:
         """Write what the disk could not take before. Whether all of it is there now."""
         with contextlib.suppress(OSError):
-            for job, data in list(self._unsaved.items()):
-                self._store.save(data, job)
-                del self._unsaved[job]
-                self._on_disk.add(job)
+            while self._unsaved:
+                result, data = next(reversed(self._unsaved.values()))
+                self._store.save(data, result.job)
+                self.put(result)
         return not self._unsaved
 
     async def read(self, is_busy: Callable[[Job], bool], report: Callable[[set[Job]], None]) -> None:
@@ -109,7 +112,7 @@ class Shelf:
         loop = asyncio.get_running_loop()
         news: set[Job] = set()
         said = loop.time()
-        for job in sorted(self._on_disk, key=lambda job: (job.layer is None, job.layer or 0, job.kind)):
+        for job in await asyncio.to_thread(_in_order, set(self._on_disk)):
             if job in self._tables:
                 continue
             found = await asyncio.to_thread(self._load, job)
@@ -137,3 +140,7 @@ class Shelf:
     def _learn(self, result: JobResult) -> None:
         self._tables[result.job] = result.tables(self._k)
         self._flaws[result.job] = result.flawed
+
+
+def _in_order(jobs: set[Job]) -> list[Job]:
+    return sorted(jobs, key=lambda job: (job.layer is None, job.layer or 0, job.kind))

@@ -3,7 +3,7 @@
 Also what is not begun by itself: what the user stopped, and what would read very much over a network.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from .address import Address
 from .backlog import Backlog
@@ -89,15 +89,13 @@ class Wishes:
         """Nothing is computed that nobody asked for."""
         self._guessed = []
 
-    def drop(self) -> list[Job]:
-        """Forget all that waits, also of a scan. What was looked at or guessed, with what was looked at first."""
-        dropped = [*self._demanded, *self._guessed]
-        if self.scan:
-            dropped += [job for job in self.scan.waiting if job not in dropped]
+    def drop(self) -> tuple[list[Job], Backlog | None]:
+        """Forget all that waits: what was looked at or guessed, with what was looked at first; and the scan."""
+        dropped = [*self._demanded, *self._guessed], self.scan
         self._demanded, self._guessed, self.scan = [], [], None
         return dropped
 
-    def stop(self, running: Job | None) -> list[Job]:
+    def stop(self, running: Job | None) -> tuple[list[Job], Backlog | None]:
         """As `drop`; what was looked at and what runs is held from now on."""
         self._stopped.update(self._demanded)
         if running is not None:
@@ -107,12 +105,11 @@ class Wishes:
 
     # what is held --------------------------------------------------------------------------------
 
-    def ask_for(self, jobs: Iterable[Job]) -> None:
+    def ask_for(self, jobs: Collection[Job]) -> None:
         """The user wants these, whatever held them."""
-        for job in jobs:
-            self._asked_for.add(job)
-            self._stopped.discard(job)
-            self._too_large.discard(job)
+        self._asked_for.update(jobs)
+        self._stopped.difference_update(jobs)
+        self._too_large.difference_update(jobs)
 
     def find_large(self, job: Job) -> None:
         """A job would read more over a network than is done unasked."""

@@ -42,7 +42,7 @@ from svdtui.engine.source import Piece
 from svdtui.engine.store import Store
 from tests import hub_faults as faults
 from tests import hub_trials
-from tests.checkpoints import Checkpoint, write_checkpoint
+from tests.checkpoints import Checkpoint, write_checkpoint, write_index
 from tests.hub_faults import ALWAYS
 from tests.hub_trials import STRANGER, TOKEN, Trial, assert_equal, assert_sentence, has_secrets, heads, make_impatient
 from tests.test_session import until
@@ -370,24 +370,29 @@ async def test_a_matrix_that_is_too_large_is_held_when_another_program_keeps_its
     await until(lambda: session.state(GATE) is State.CACHED)
 
 
-async def test_a_header_that_contradicts_the_index_fails_the_job_and_nothing_else(session: Session) -> None:
+async def test_a_header_that_contradicts_the_index_concerns_what_it_lacks_and_nothing_else(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = "model.layers.0.self_attn.q_proj.weight"
+    folder = write_checkpoint(tmp_path / "lacking", layers=4, shards=2, drop=[name])
+    write_index(folder.folder, folder.weight_map | {name: SHARDS[0]})
+    trial.hub.add("org/lacking", folder.folder)
+    for variable, value in (trial.hub.environ | {"HF_HUB_DISABLE_TELEMETRY": "1"}).items():
+        monkeypatch.setenv(variable, value)  # for the worker process
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, problem: problems.append(problem))
-    index = cast(dict[str, str], session.model.checkpoint.index)
-    index["model.layers.0.self_attn.extra.weight"] = SHARDS[0]  # the worker knows of no such tensor
-    job = Job(0, HEADS)
-    await session.start()
-    session.want(Address(0))
-    await until(lambda: session.state(job) is State.FAILED, 20)
-    failure = session.failure(job)
-    assert failure is not None
-    assert "model.layers.0.self_attn.extra.weight" in failure.message
-    assert failure.message.endswith(".")
-    assert session.running is None
-    session.want(Address(3))
-    await until(lambda: session.state(Job(3, HEADS)) is State.CACHED, 20)
-    assert session.state(job) is State.FAILED
-    assert not problems
+    model = trial.reader.open("org/lacking")
+    session = Session(model, cache_dir=trial.reader.cache_dir, device="cpu", prefetch=False)
+    try:
+        await session.start()
+        session.want(Address(0))
+        await until(lambda: session.state(Job(0, HEADS)) is State.CACHED, 20)
+        assert model.info(Address(0, 0, "q")).problem == f"The index says that {name} is in {SHARDS[0]}, but it is not."
+        assert model.info(Address(0, 0, "k")).problem is None
+        assert session.failure(Job(0, HEADS)) is None
+        assert not problems
+    finally:
+        await session.close()
 
 
 async def test_a_failure_of_a_job_that_was_given_up_is_not_believed(made: Checkpoint, tmp_path: Path) -> None:

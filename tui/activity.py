@@ -1,6 +1,7 @@
 """The status line in words: what the session is doing, and how much is ready. Imported after the first frame."""
 
 from svdtui.engine.model import job_name
+from svdtui.engine.notes import notes_on
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural
 
@@ -29,7 +30,7 @@ def activity(session: Session) -> Span:
         return f"◐ {job_name(progress.job)}: " + (" · ".join(parts) or "starting …"), "busy"
     if session.notice:
         return f"! {session.notice}", "warn"
-    for sentence in (session.model.heads_problem, session.model.notice, session.model.incomplete):
+    for sentence in (session.model.heads_problem, session.model.notice, *notes_on(session.model)):
         if sentence:
             return f"! {sentence}", "warn"
     if session.waiting or (session.running and not session.device):

@@ -12,7 +12,7 @@ from svdtui.engine.choices import DEFAULT_K, Solver
 from svdtui.engine.errors import EngineError
 from svdtui.engine.isolation import leave_current_folder
 
-from .options import FindingsCommand, check_files, device_name, parameter_count
+from .options import FindingsCommand, check_files, device_name, output_name, parameter_count
 from .stderr import say
 
 _START = "Where to start"
@@ -98,20 +98,28 @@ def command(
     csv: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Write the metrics, a row per matrix; - is stdout.", rich_help_panel=_HEADLESS
+            metavar="FILE",
+            help="Write the metrics, a row per matrix; - is stdout. A CSV file that exists is replaced, no other.",
+            callback=output_name,
+            rich_help_panel=_HEADLESS,
         ),
     ] = None,
     spectra_csv: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Write the spectra, a row per singular value; - is stdout.", rich_help_panel=_HEADLESS
+            metavar="FILE",
+            help="Write the spectra, a row per singular value; - is stdout.",
+            callback=output_name,
+            rich_help_panel=_HEADLESS,
         ),
     ] = None,
     findings: Annotated[
         str | None,
         typer.Option(
             metavar="[FILE.md]",
-            help="Test the article's conclusions on the whole model and write what was found; stdout without a FILE.",
+            help="Test the article's conclusions on the whole model and write what was found; stdout without a FILE. "
+            "Earlier findings are replaced, nothing else.",
+            callback=output_name,
             rich_help_panel=_HEADLESS,
         ),
     ] = None,
@@ -120,6 +128,7 @@ def command(
         typer.Option(
             metavar="FILE",
             help="Write heads and matrices by rank, with what a factorisation would need, as CSV; - is stdout.",
+            callback=output_name,
             rich_help_panel=_HEADLESS,
         ),
     ] = None,
@@ -127,7 +136,9 @@ def command(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Write LoRA ranks for the attention modules as JSON for peft's LoraConfig; - is stdout.",
+            help="Write LoRA ranks for the attention modules as JSON for peft's LoraConfig; - is stdout. "
+            "An earlier plan is replaced, nothing else.",
+            callback=output_name,
             rich_help_panel=_HEADLESS,
         ),
     ] = None,

@@ -26,6 +26,8 @@ from svdtui.engine import (
     write_text,
 )
 from svdtui.engine.model import job_name
+from svdtui.engine.notes import notes_on
+from svdtui.engine.outputs import CSV, PAGE, PLAN, Kind, Outputs
 
 from .formats import size
 from .stderr import WaitingLine, say
@@ -51,10 +53,14 @@ class Files:
     """The most parameters that the planned adapters may have together."""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The files asked for."""
-        every = (self.metrics, self.spectra, self.findings, self.candidates, self.lora_plan)
-        return tuple(name for name in every if name is not None)
+    def kinds(self) -> dict[str, Kind]:
+        """The files asked for, and of what kind each is."""
+        every = {
+            **dict.fromkeys((self.metrics, self.spectra, self.candidates), CSV),
+            self.findings: PAGE,
+            self.lora_plan: PLAN,
+        }
+        return {name: kind for name, kind in every.items() if name is not None}
 
 
 def write_files(
@@ -76,13 +82,16 @@ def write_files(
     130 when the user stopped it, and then no file is written.
 
     Raises:
-        EngineError: the model cannot be opened or read, a file cannot be written, or the LoRA budget is too small.
+        EngineError: the model cannot be opened or read, a file cannot or must not be written, or the LoRA budget is
+            too small.
     """
     logging.getLogger("svdtui").addHandler(logging.NullHandler())  # `say` says it, once
     if dask is not None:
         logging.disable()  # its client and its event loop write what goes wrong to stderr, with tracebacks
-    for file in files.names:
+    outputs = Outputs(target if isinstance(target, Path) else None, cache_dir)
+    for file, kind in files.kinds.items():
         if file != "-":
+            outputs.check(Path(file), kind)
             _check_writable(Path(file))
     try:
         with WaitingLine() as line:
@@ -93,7 +102,7 @@ def write_files(
             _prepare(analysis, place)
             _compute(analysis, place, workers, dask)
             shown = analysis.view(place)
-            for sentence in (analysis.notice, model.incomplete):
+            for sentence in (analysis.notice, *notes_on(model)):
                 if sentence:
                     say(sentence)
             texts = [*_texts(files, analysis, shown)]
@@ -103,7 +112,7 @@ def write_files(
         say("Stopped; no file was written. What was computed is kept and will not be computed again.")
         return 130
     for file, text in texts:
-        _write(file, text)
+        _write(file, text, files.kinds[file], outputs)
     problems = list(dict.fromkeys(row.problem for row in shown.rows if row.problem))
     for problem in problems[:_MOST_PROBLEMS]:
         say(problem)
@@ -196,9 +205,9 @@ def _check_writable(path: Path) -> None:
             raise ExportError(f"{path} cannot be written: {why}.", hint)
 
 
-def _write(file: str, text: str) -> None:
+def _write(file: str, text: str, kind: Kind, outputs: Outputs) -> None:
     if file != "-":
-        write_text(Path(file), text)
+        write_text(Path(file), text, kind, outputs)
         return
     if sys.stdout is None:
         raise ExportError("stdout is closed.", "Redirect it to a file, or name a file.")

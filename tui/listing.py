@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 
+ASCENDING, DESCENDING = "▲", "▼"
+"""How the column that sorts is marked."""
+
 BY_NUMBER = ""
 """The name of the first column: the number of the head or layer."""
 
@@ -30,6 +33,11 @@ class Listing:
         here = columns.index(self.by) if self.by in columns else 0
         by = columns[(here + 1) % len(columns)]
         return replace(self, by=by, descending=by != BY_NUMBER)
+
+    def sorted_by(self, name: str, names: Sequence[str]) -> "Listing":
+        """Sorted by a column, the largest figure first; one that sorts already, the other way round."""
+        by = self.by if self.by in names else BY_NUMBER
+        return self.reversed(names) if by == name else replace(self, by=name, descending=name != BY_NUMBER)
 
     def reversed(self, names: Sequence[str]) -> "Listing":
         """In the other direction."""

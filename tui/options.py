@@ -22,6 +22,11 @@ def device_name(value: str) -> str:
     return value
 
 
+def output_name(value: str | None) -> str | None:
+    """The file to write; stdout by any name is `-`, so that what `>>` appends to is not replaced."""
+    return "-" if value in {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"} else value
+
+
 def parameter_count(text: str) -> int:
     """`2000000`, `2M`, `1.5M` or `500k` as a number."""
     digits = text.strip().replace(",", "").replace("_", "")

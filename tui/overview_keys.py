@@ -45,6 +45,13 @@ def sorted_further(look: "Look", seen: "Overview") -> Answer:
     return _said(replace(look, listing=listing), seen)
 
 
+def sorted_by(look: "Look", seen: "Overview", name: str) -> Answer:
+    """Sorted by a column, or, where it sorts already, in the other direction."""
+    from .widgets.overview_columns import column_names
+
+    return _said(replace(look, listing=look.listing.sorted_by(name, column_names(seen, look))), seen)
+
+
 def reversed_order(look: "Look", seen: "Overview") -> Answer:
     """In the other direction."""
     from .widgets.overview_columns import column_names

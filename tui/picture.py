@@ -6,6 +6,7 @@ from typing import Any
 from textual.app import App
 
 from svdtui.engine.csv_export import file_name, free_paths, write_text
+from svdtui.engine.outputs import PICTURE
 
 from .sharing import write
 
@@ -19,7 +20,7 @@ async def save_picture(app: App[Any], model: str, place: str) -> None:
 
     def writing() -> list[Path]:
         (path,) = free_paths(Path.cwd(), f"{file_name(model)}{place}", ".svg")
-        write_text(path, svg)
+        write_text(path, svg, PICTURE)
         return [path]
 
     await write(app.screen, writing, "Saved")

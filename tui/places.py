@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from svdtui.engine.cache_dir import default_state_dir
+
 MAX_PLACES = 200
 """Models whose last address is kept; the longest unused go first."""
 
@@ -25,9 +27,7 @@ class Places:
     def path(self) -> Path:
         """Where the file is."""
         if self._path is None:
-            from platformdirs import user_state_path
-
-            self._path = user_state_path("svdtui", appauthor=False) / "places.json"
+            self._path = default_state_dir() / "places.json"
         return self._path
 
     def address(self, home: str) -> str | None:

@@ -12,6 +12,7 @@ from svdtui.engine.csv_export import export, export_grid, grid_csv
 from svdtui.engine.errors import EngineError, ExportError
 from svdtui.engine.grid import Grid
 from svdtui.engine.model import Model
+from svdtui.engine.outputs import Outputs
 from svdtui.engine.text import plural, printable
 from svdtui.engine.views import Row, View, shown_view
 
@@ -53,7 +54,10 @@ async def export_heat_map(screen: Screen[Any], model: Model, grid: Grid, k: int)
 
 async def write(screen: Screen[Any], writing: Callable[[], Sequence[Path]], title: str, remark: str = "") -> None:
     """Write files in a thread, and say where they are or why they are not; `title` is what has been done."""
+    session = getattr(screen.app, "session", None)
+    outputs = Outputs(cache_dir=session.store.root if session else None)
     try:
+        outputs.check_place(Path.cwd())
         paths = await asyncio.to_thread(writing)
     except (EngineError, OSError) as error:
         failed, told = f"Not {title.lower()}", str(error)

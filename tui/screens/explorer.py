@@ -12,8 +12,17 @@ from svdtui.engine.errors import AddressError
 from svdtui.engine.model import Model
 
 from ..keys import ON_EXPLORER, Owner, bindings
-from ..overview_keys import ELSEWHERE, listing_stepped, metric_stepped, rescaled, reversed_order, sorted_further
+from ..overview_keys import (
+    ELSEWHERE,
+    listing_stepped,
+    metric_stepped,
+    rescaled,
+    reversed_order,
+    sorted_by,
+    sorted_further,
+)
 from ..steps import head_beside, layer_beside
+from ..widgets.results import Results
 from ..widgets.stage import Look
 from .asking import Question
 from .going import Goes
@@ -72,6 +81,10 @@ class Explorer(Panes, Scans, Goes):
     def action_sort(self) -> None:
         """Sort by the next column."""
         self._rearrange(lambda seen: sorted_further(self.look, seen))
+
+    def on_results_sorted(self, message: Results.Sorted) -> None:
+        """A click on the head of a column sorts by it."""
+        self._rearrange(lambda seen: sorted_by(self.look, seen, message.by))
 
     def action_reverse(self) -> None:
         """Reverse the order."""

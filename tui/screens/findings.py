@@ -18,6 +18,7 @@ from svdtui.engine.findings import Findings
 from svdtui.engine.findings_process import find_aside
 from svdtui.engine.findings_text import findings_markdown
 from svdtui.engine.model import Model
+from svdtui.engine.outputs import PAGE
 from svdtui.engine.session import Session
 from svdtui.engine.text import plural, printable
 
@@ -175,7 +176,7 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
         def writing() -> list[Path]:
             base = file_name(found.model)
             page, candidates = free_paths(Path.cwd(), base, ".findings.md", ".candidates.csv")
-            write_text(page, findings_markdown(found))
+            write_text(page, findings_markdown(found), PAGE)
             write_text(candidates, candidates_csv(found.model, found.revision, found.candidates))
             return [page, candidates]
 

@@ -13,7 +13,7 @@ from textual.timer import Timer
 from svdtui.engine.address import Address
 from svdtui.engine.csv_export import grid_name
 from svdtui.engine.errors import AddressError
-from svdtui.engine.events import DeviceKnown, FiguresRead, HeaderRead, State, StateChanged
+from svdtui.engine.events import DeviceKnown, FiguresRead, HeaderRead, State, StateChanged, StatesChanged
 from svdtui.engine.grid import grid
 from svdtui.engine.metrics import METRICS, defined
 from svdtui.engine.model import HEADS, Job, Model
@@ -175,7 +175,7 @@ class Heat(Scans, Goes, Overlay[Address | None]):
     def on_panes_reported(self, message: Panes.Reported) -> None:
         """The explorer passes on what it hears while this screen lies above it."""
         match message.event:
-            case StateChanged() | FiguresRead():
+            case StateChanged() | StatesChanged() | FiguresRead():
                 self._show_later()
             case DeviceKnown(device):
                 self._header.set_device(device)

@@ -16,7 +16,7 @@ from ..keys import offered
 from ..pace import SETTLE, Pace
 from ..widgets.card import Card
 from ..widgets.lines import HeaderLine, KeyBar, StatusLine
-from ..widgets.outline import Node, jobs_of, shows_any
+from ..widgets.outline import Node, shows_any, shows_job
 from ..widgets.results import Results
 from ..widgets.stage import Look
 from ..widgets.tree import ModelTree
@@ -163,6 +163,7 @@ class Panes(Screen[None]):
             ScanMoved,
             SlicesSolved,
             StateChanged,
+            StatesChanged,
         )
 
         if isinstance(message.event, Noticed):
@@ -175,20 +176,24 @@ class Panes(Screen[None]):
             case Progressed(progress):
                 self._show_status()
                 has_card = self.scene is not None and isinstance(self.scene.content, Card)
-                if has_card and progress.job in self._jobs():
+                if has_card and self._shows(progress.job):
                     self.show_scene()
-            case SlicesSolved(job, slices) if job in self._jobs() and shows_any(self._tree.node, slices, self.model):
+            case SlicesSolved(job, slices) if self._shows(job) and shows_any(self._tree.node, slices, self.model):
                 self._show_soon()
             case StateChanged(job, _):
                 self._tree.repaint()
                 self._show_status()
-                if job in self._jobs():
+                if self._shows(job):
                     self._show_later(job)
+            case StatesChanged():
+                self._tree.repaint()
+                self._show_status()
+                self._show_soon()
             case HeaderRead():
                 self._header.repaint()
                 self._tree.repaint()
                 self._show_soon()
-            case FiguresRead(jobs) if jobs.intersection(self._jobs()):
+            case FiguresRead(jobs) if any(map(self._shows, jobs)):
                 self._show_soon()
             case ScanMoved():
                 self._show_status()
@@ -208,9 +213,9 @@ class Panes(Screen[None]):
             self._tree.repaint()
             self.show_scene()
 
-    def _jobs(self) -> tuple[Job, ...]:
-        """The work that the selection shows."""
-        return jobs_of(self._tree.node, self.model)
+    def _shows(self, job: Job) -> bool:
+        """Whether the selection shows what a job computes."""
+        return shows_job(self._tree.node, job, self.model)
 
     def _show_later(self, job: Job) -> None:
         """Show what is new. A result that got lost is asked for again."""

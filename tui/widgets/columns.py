@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -10,6 +11,7 @@ from svdtui.engine.model import MatrixInfo
 from svdtui.engine.text import printable
 
 from ..formats import MISSING, figure, shape, share
+from ..listing import order
 
 if TYPE_CHECKING:
     from svdtui.engine.views import Row
@@ -57,6 +59,8 @@ class Column:
     ink: str = ""
     left: bool = False
     """Whether it is aligned to the left, as names are."""
+    value: "Callable[[Entry], float | str | None] | None" = None
+    """What it is sorted by, where that is not the text; None where there is no such thing."""
 
     def cell(self, text: str) -> str:
         """`text` in the column's width."""
@@ -68,17 +72,36 @@ def pinned(entries: Sequence[Entry]) -> list[Column]:
     columns = []
     own = [entry for entry in entries if not entry.pin]
     if len({entry.info.address.layer for entry in own}) > 1:
-        columns.append(Column("layer", 5, lambda entry: _number(entry.info.address.layer)))
+        columns.append(
+            Column(
+                "layer",
+                5,
+                lambda entry: _number(entry.info.address.layer),
+                value=lambda entry: entry.info.address.layer,
+            )
+        )
     if len({entry.info.address.head for entry in own}) > 1:
-        columns.append(Column("head", 4, lambda entry: _number(entry.info.address.head)))
+        columns.append(
+            Column(
+                "head", 4, lambda entry: _number(entry.info.address.head), value=lambda entry: entry.info.address.head
+            )
+        )
     names = min(MAX_NAME, max((cell_len(printable(entry.label)) for entry in entries), default=0))
     return [*columns, Column("matrix", max(6, names), lambda entry: entry.label, left=True)]
 
 
 def scrolled(k: int, width: int) -> list[Column]:
     """The columns with figures, the most important first for `width` cells."""
-    size = Column("shape", 11, lambda entry: shape_of(entry.info), "dim")
-    flat = Column(f"{k}/n", max(5, len(f"{k}/n")), lambda entry: flat_share(entry.info, k), "dim")
+    size = Column(
+        "shape", 11, lambda entry: shape_of(entry.info), "dim", value=lambda entry: entry.info.rows * entry.info.cols
+    )
+    flat = Column(
+        f"{k}/n",
+        max(5, len(f"{k}/n")),
+        lambda entry: flat_share(entry.info, k),
+        "dim",
+        value=lambda entry: -entry.info.n,
+    )
     first = [_metric("σ₁", 7, "sigma_first", figure), _metric("σₙ", 7, "sigma_last", figure)]
     ratios = [
         _metric(f"top-{k}", 6, "top_ratio", share),
@@ -101,6 +124,16 @@ def scrolled(k: int, width: int) -> list[Column]:
     return [*first, *ratios, size, *rest] if width < NARROW else [size, *first, *ratios, *rest]
 
 
+def in_order(entries: Sequence[Entry], column: Column | None, *, descending: bool) -> list[Entry]:
+    """Lines sorted by a column, those that have nothing there last; None is the model's own order."""
+    if column is None:
+        return [entries[i] for i in order(None, len(entries), descending=descending)]
+    values = [column.value(entry) if column.value else column.text(entry) for entry in entries]
+    ranks = {value: rank for rank, value in enumerate(sorted({value for value in values if value is not None}))}
+    places = [nan if value is None else float(ranks[value]) for value in values]
+    return [entries[i] for i in order(places, len(entries), descending=descending)]
+
+
 def shape_of(info: MatrixInfo) -> str:
     """`128×4096`, once it is known."""
     return shape(info.rows, info.cols) if info.is_known else UNKNOWN
@@ -119,7 +152,11 @@ def _metric(heading: str, width: int, name: str, text: Callable[[float | None], 
             return PENDING
         return text(getattr(entry.row.metrics, name)) if entry.row.metrics else MISSING
 
-    return Column(heading, max(width, len(heading)), cell)
+    def value(entry: Entry) -> float | None:
+        found: float | None = getattr(entry.row.metrics, name) if entry.row and entry.row.metrics else None
+        return found
+
+    return Column(heading, max(width, len(heading)), cell, value=value)
 
 
 def _number(value: int | None) -> str:

@@ -72,6 +72,8 @@ class HeatMap(Tiled):
         self._read_out = read_out
         self._layer, self._column = cursor
         self._top = self._left = 0
+        self._is_scrolled = False
+        """Whether the user has turned the wheel since the cursor moved: it may be out of view."""
         self._plan = Plan(0, 0, 1, 1, 1, 1, 1)
         self._palette: Sequence[Colour] = ()
         self._codes: list[list[int]] = []
@@ -94,6 +96,7 @@ class HeatMap(Tiled):
         """Put the cursor on a cell, or on the nearest one there is."""
         layers, columns = self._chart.grid.values.shape
         self._layer, self._column = max(0, min(layer, layers - 1)), max(0, min(column, columns - 1))
+        self._is_scrolled = False
         self.repaint()
 
     def move(self, layers: int, columns: int) -> None:
@@ -155,7 +158,9 @@ class HeatMap(Tiled):
         return len(self._palette) or len(PLAIN_TEXTURES if self._plan.cell == 1 else TEXTURES)
 
     def _follow(self) -> None:
-        """Scroll so that the cursor is in view."""
+        """Scroll so that the cursor is in view, unless the user has scrolled away from it."""
+        if self._is_scrolled:
+            return
         layers, columns = self._chart.grid.values.shape
         top = scrolled(self._top, self._layer, self._plan.layers, layers, self._plan.per_row)
         left = scrolled(self._left, self._column, self._plan.columns, columns)
@@ -265,12 +270,22 @@ class HeatMap(Tiled):
                 self.post_message(self.Opened())
 
     def on_mouse_scroll_down(self) -> None:
-        """The wheel moves the cursor."""
-        self.move(3, 0)
+        """The wheel scrolls, and selects nothing."""
+        self._scroll(1)
 
     def on_mouse_scroll_up(self) -> None:
-        """The wheel moves the cursor."""
-        self.move(-3, 0)
+        """The wheel scrolls, and selects nothing."""
+        self._scroll(-1)
+
+    def _scroll(self, direction: int) -> None:
+        """Show other layers, a third of those in view further; the cursor stays where it is."""
+        shown, count, step = self._plan.layers, len(self._codes), self._plan.per_row
+        further = -(-shown // 3 // step) * step
+        last = -(-max(0, count - shown) // step) * step
+        self._top = min(max(0, self._top + direction * further), last)
+        self._is_scrolled = True
+        self._rows.clear()
+        self.repaint()
 
 
 def medians(values: "Array") -> "Array":

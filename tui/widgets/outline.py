@@ -43,6 +43,13 @@ def jobs_of(node: Node, model: Model) -> tuple[Job, ...]:
     return model.jobs(node.address)
 
 
+def shows_job(node: Node, job: Job, model: Model) -> bool:
+    """Whether a job is among those of `jobs_of`, however many they are."""
+    if node.kind == "model":
+        return model.has_job(job) and job in model.jobs(Address(job.layer))
+    return job in jobs_of(node, model)
+
+
 def shows_any(node: Node, slices: Set[tuple[str, int]], model: Model) -> bool:
     """Whether the right side shows any of these slices of its layer, before all of them are there."""
     if node.kind not in ("head", "matrix"):

@@ -9,6 +9,7 @@ from svdtui.engine.metrics import METRICS, MetricInfo
 from svdtui.engine.overview import LayersOverview, Overview
 
 from ..formats import MISSING, figure, share
+from ..listing import DESCENDING
 from .columns import PENDING
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 FLAWED = "!"
 """Stands for a figure that there is none of because a matrix has no spectrum, and behind one that leaves some out."""
-
-ASCENDING, DESCENDING = "▲", "▼"
 
 MIN_WIDTH = 7
 

@@ -12,11 +12,9 @@ from rich.cells import cell_len
 from svdtui.engine.address import Address
 
 from ..formats import MISSING
-from ..listing import BY_NUMBER, Listing, order
+from ..listing import ASCENDING, BY_NUMBER, DESCENDING, Listing, order
 from .columns import PENDING
 from .overview_columns import (
-    ASCENDING,
-    DESCENDING,
     FLAWED,
     RANGE,
     RANGE_WIDTH,
@@ -48,6 +46,8 @@ class OverviewTable(Rows):
         self._order: Sequence[int] = ()
         self._was_on: dict[str, int] = {}
         self._must_show: str | None = None
+        self._places: list[tuple[int, str]] = []
+        """Where the headings end, and what they sort by."""
 
     def show(self, seen: "Overview", title: str, look: "Look") -> None:
         """Show other figures, or the same in another order."""
@@ -121,15 +121,25 @@ class OverviewTable(Rows):
         by = self._listing.by if self._listing.by in [column.name for column in self._columns] else BY_NUMBER
         sign = DESCENDING if self._descends else ASCENDING
         spans: list[Span] = []
+        self._places = []
+        end = 0
         for heading, width in self._lead:
             text = sign + heading if by == BY_NUMBER and not spans else heading
             spans.append((f"{text:>{width}}{gap}", plain))
+            end += width + len(gap)
+        self._places.append((end, BY_NUMBER))
         for column in columns:
+            end += column.width + len(gap) + (RANGE_WIDTH + len(gap)) * self._has_ranges
+            self._places.append((end, column.name))
             text = sign + column.heading if column.name == by else column.heading
             spans.append((f"{text:>{column.width}}{gap}", self._ink(column) or plain))
             if self._has_ranges:
                 spans.append((f"{RANGE:<{RANGE_WIDTH}}{gap}", "dim"))
         return spans
+
+    def heading_at(self, x: int) -> str | None:
+        """What the heading at `x` sorts by."""
+        return next((name for end, name in self._places if 0 <= x < end), None)
 
     def _ink(self, column: FigureColumn) -> str:
         """The ink of a column's heading: its curve's, or that of the one that is charted."""

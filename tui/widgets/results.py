@@ -15,9 +15,10 @@ from svdtui.engine.address import Address
 
 from ..keys import bindings
 from .painted import Line, Painted
-from .rows import Rows
+from .rows import HEAD_LINES, Rows
 from .stage import Look, Stage
 from .table import Table
+from .tree import WHEEL
 
 if TYPE_CHECKING:
     from svdtui.engine.overview import Overview
@@ -44,8 +45,16 @@ class Results(Painted, can_focus=True):
             super().__init__()
             self.address = address
 
+    class Sorted(Message):
+        """The user asked for heads or layers in the order of a column."""
+
+        def __init__(self, by: str) -> None:
+            super().__init__()
+            self.by = by
+
     def __init__(self, k: int) -> None:
         super().__init__("results")
+        self._title = ""
         self._stage = Stage()
         self._matrices = Table(k)
         self._overview: OverviewTable | None = None
@@ -65,6 +74,7 @@ class Results(Painted, can_focus=True):
     def show(self, scene: "Scene", look: Look) -> None:
         """Show another scene, or the same in another way."""
         self._table_only = scene.content is None
+        moved, self._title = scene.title != self._title, scene.title
         if scene.content is not None:
             self._stage.show(scene.title, scene.content, look, letters=self.app.no_color)
         if scene.overview is not None:
@@ -74,6 +84,8 @@ class Results(Painted, can_focus=True):
             self._matrices.show(
                 scene.scope, scene.table_title, scene.entries, remarks=scene.remarks, hidden=look.hidden
             )
+        if moved:
+            self._table.follow()
         self.repaint()
 
     def _show_overview(self, seen: "Overview", title: str, look: Look) -> Rows:
@@ -154,17 +166,23 @@ class Results(Painted, can_focus=True):
         self.repaint()
 
     def on_click(self, event: events.Click) -> None:
-        """A click selects a line; twice, it opens it."""
-        index = self._table.index_at(event.y - self._split(self.size.height))
-        if index is not None:
+        """A click selects a line; twice, it opens it. One on the head of a column sorts."""
+        y = event.y - self._split(self.size.height)
+        index = self._table.index_at(y)
+        if y == HEAD_LINES - 1 and (by := self._table.heading_at(event.x - 1)) is not None:
+            if self._table is self._matrices:
+                self._change(lambda: self._matrices.sort(by))
+            else:
+                self.post_message(self.Sorted(by))
+        elif index is not None:
             self._change(lambda: self._table.move_to(index))
             if event.chain == 2:
                 self.action_open()
 
     def on_mouse_scroll_down(self) -> None:
-        """The wheel moves the cursor."""
-        self._change(lambda: self._table.move(3))
+        """The wheel scrolls the table."""
+        self._change(lambda: self._table.scroll_lines(WHEEL))
 
     def on_mouse_scroll_up(self) -> None:
-        """The wheel moves the cursor."""
-        self._change(lambda: self._table.move(-3))
+        """The wheel scrolls the table."""
+        self._change(lambda: self._table.scroll_lines(-WHEEL))

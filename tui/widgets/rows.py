@@ -35,6 +35,8 @@ class Rows(ABC):
         self._top = 0
         self._first = 0
         self._size = (0, 0)
+        self._is_scrolled = False
+        """Whether the user has turned the wheel since the cursor moved: it may be out of view."""
 
     @property
     @abstractmethod
@@ -76,6 +78,7 @@ class Rows(ABC):
     def move_to(self, index: int) -> None:
         """Put the cursor on a line."""
         self._cursor = max(0, min(index, self.count - 1))
+        self._is_scrolled = False
 
     def move(self, step: int) -> None:
         """Move the cursor by some lines."""
@@ -94,14 +97,28 @@ class Rows(ABC):
         index = self._top + y - HEAD_LINES
         return index if self.has_cursor and y >= HEAD_LINES and index < self.count else None
 
+    @abstractmethod
+    def heading_at(self, x: int) -> str | None:
+        """The name of the column whose heading is drawn at `x`."""
+
+    def scroll_lines(self, step: int) -> None:
+        """Show other lines; the cursor stays where it is."""
+        self._top += step
+        self._is_scrolled = True
+
+    def follow(self) -> None:
+        """Show the lines around the cursor again."""
+        self._is_scrolled = False
+
     def scroll_columns(self, step: int) -> None:
         """Move the columns with figures."""
         self._first = max(0, min(self._first + step, self._last_first()))
 
     def _in_view(self, room: int) -> range:
-        """The lines that are drawn in `room` of them, the cursor's among them."""
-        self._top = max(0, min(self._top, self._cursor, self.count - room))
-        self._top = max(self._top, self._cursor - room + 1)
+        """The lines that are drawn in `room` of them, the cursor's among them unless the user scrolled away."""
+        if not self._is_scrolled:
+            self._top = max(min(self._top, self._cursor), self._cursor - room + 1)
+        self._top = max(0, min(self._top, self.count - room))
         return range(self._top, min(self._top + room, self.count))
 
     def _position(self, room: int) -> str:

@@ -7,7 +7,8 @@ from rich.cells import cell_len
 from svdtui.engine.address import Address, Scope
 from svdtui.engine.text import printable
 
-from .columns import Column, Entry, pinned, scrolled
+from ..listing import ASCENDING, BY_NUMBER, DESCENDING, Listing
+from .columns import Column, Entry, in_order, pinned, scrolled
 from .figures import figure_lines, wrapped
 from .painted import Line, Span, clipped
 from .rows import HEAD_LINES, TABLE_LINES, Rows, fitting, gap_of, scrolled_words
@@ -25,10 +26,14 @@ class Table(Rows):
         super().__init__()
         self._k = k
         self._entries: Sequence[Entry] = ()
+        self._as_given: Sequence[Entry] = ()
         self._scope: Scope = "head"
         self._title = ""
         self._remarks: Sequence[str] = ()
         self._pinned: Sequence[Column] = ()
+        self._listing = Listing()
+        self._places: list[tuple[int, str]] = []
+        """Where the headings end, and what they sort by."""
 
     def show(
         self,
@@ -48,9 +53,28 @@ class Table(Rows):
             self._top = 0
         if scope == "head":
             entries = [entry for entry in entries if entry.pin or entry.info.matrix not in hidden]
-        self._scope, self._title, self._entries = scope, title, entries
+        self._scope, self._title = scope, title
         self._remarks = remarks
         self._pinned = pinned(entries)
+        self._as_given = entries
+        self._lay_out(at)
+
+    def sort(self, by: str) -> None:
+        """Sort by a column; by the same once more, in the other direction. The cursor stays on its matrix."""
+        self._listing = self._listing.sorted_by(by, [column.heading for column in self._sortable])
+        self._lay_out(self.address)
+
+    @property
+    def _sortable(self) -> list[Column]:
+        """The columns that have an order of their own; the names stand in the model's."""
+        return [*self._pinned[:-1], *scrolled(self._k, self._size[0])]
+
+    def _lay_out(self, at: Address | None) -> None:
+        """Put the lines in order, and the cursor on a place or one that is alike."""
+        columns = self._sortable
+        by = next((column for column in columns if column.heading == self._listing.by), None)
+        descending = self._listing.descends([column.heading for column in columns])
+        self._entries = entries = in_order(self._as_given, by, descending=descending)
         places = [entry.info.address for entry in entries]
         alike = (i for i, place in enumerate(places) if at and (place.head, place.matrix) == (at.head, at.matrix))
         self._cursor = places.index(at) if at in places else next(alike, 0)
@@ -90,10 +114,31 @@ class Table(Rows):
         shown = self._in_view(room)
         yield self._heading(width, room, more)
         gap = gap_of(width)
-        yield [(gap.join(column.cell(column.heading) for column in [*fixed, *loose]), "strong" if focused else "dim")]
+        yield [(self._headings([*fixed, *loose], len(fixed), gap), "strong" if focused else "dim")]
         for index in shown:
             yield self._line(index, width, fixed, loose, cursor=focused and index == self._cursor)
         yield from self._below(width, room - len(shown))
+
+    def _headings(self, columns: Sequence[Column], fixed: int, gap: str) -> str:
+        """The names of the columns, with the direction beside the one that sorts."""
+        line = gap.join(column.cell(column.heading) for column in columns)
+        listing, start = self._listing, 0
+        self._places = []
+        for number, column in enumerate(columns):
+            by = BY_NUMBER if number == fixed - 1 else column.heading
+            end = start + column.width
+            self._places.append((end + len(gap), by))
+            if listing.by == by and (by != BY_NUMBER or listing.descending):
+                at = start + len(column.heading) if column.left else end - len(column.heading) - 1
+                line = line[:at].ljust(at) + (DESCENDING if listing.descending else ASCENDING) + line[at + 1 :]
+            start = end + len(gap)
+        return line
+
+    def heading_at(self, x: int) -> str | None:
+        """What the heading at `x` sorts by."""
+        if self._scope == "matrix":
+            return None
+        return next((name for end, name in self._places if 0 <= x < end), None)
 
     def _below(self, width: int, room: int) -> Iterator[Line]:
         """What does not fit into the lines: whole sentences about problems, then remarks."""

@@ -17,6 +17,9 @@ from .painted import Line, Painted, clipped
 if TYPE_CHECKING:
     from ..marks import Mark
 
+WHEEL = 3
+"""Lines that the mouse's wheel scrolls."""
+
 MARGIN = 2
 """Rows kept between the cursor and the edge while there is more beyond it."""
 
@@ -52,6 +55,8 @@ class ModelTree(Painted, can_focus=True):
         self._mark = mark
         self._cursor = 0
         self._top = 0
+        self._is_scrolled = False
+        """Whether the user has turned the wheel since the cursor moved: it may be out of view."""
         self._announced = self.node.key
 
     @property
@@ -67,7 +72,9 @@ class ModelTree(Painted, can_focus=True):
 
     def paint(self, width: int, height: int) -> Iterator[Line]:
         """The visible part of the outline."""
-        self._keep_in_view(height)
+        if not self._is_scrolled:
+            self._keep_in_view(height)
+        self._top = max(0, min(self._top, len(self.outline.nodes) - height))
         for index in range(self._top, min(self._top + height, len(self.outline.nodes))):
             yield self._line(index, width)
 
@@ -89,17 +96,16 @@ class ModelTree(Painted, can_focus=True):
 
     def _keep_in_view(self, height: int) -> None:
         """Scroll by a third of the screen when the cursor reaches an edge: each scroll sends every line again."""
-        last = max(0, len(self.outline.nodes) - height)
         margin = min(MARGIN, (height - 1) // 2)
         step = height // 3
         if self._cursor < self._top + margin:
             self._top = self._cursor - margin - step if self._cursor > margin else 0
         elif self._cursor > self._top + height - 1 - margin:
             self._top = self._cursor + margin + 1 + step - height
-        self._top = max(0, min(self._top, last))
 
     def _move(self, index: int) -> None:
         self._cursor = max(0, min(index, len(self.outline.nodes) - 1))
+        self._is_scrolled = False
         self.repaint()
         if self.node.key != self._announced:
             self._announced = self.node.key
@@ -158,6 +164,7 @@ class ModelTree(Painted, can_focus=True):
         bottom = self._cursor + appeared + MARGIN
         if bottom >= self._top + self.size.height:
             self._top = min(self._cursor - MARGIN, bottom - self.size.height + 1)
+        self._is_scrolled = False
         self.repaint()
 
     def on_focus(self) -> None:
@@ -182,12 +189,17 @@ class ModelTree(Painted, can_focus=True):
                 self.action_open_close()
 
     def on_mouse_scroll_down(self) -> None:
-        """The wheel moves the cursor."""
-        self._move(self._cursor + 3)
+        """The wheel scrolls, and selects nothing."""
+        self._scroll(WHEEL)
 
     def on_mouse_scroll_up(self) -> None:
-        """The wheel moves the cursor."""
-        self._move(self._cursor - 3)
+        """The wheel scrolls, and selects nothing."""
+        self._scroll(-WHEEL)
+
+    def _scroll(self, lines: int) -> None:
+        self._top += lines
+        self._is_scrolled = True
+        self.repaint()
 
 
 def _cells(text: str) -> int:
