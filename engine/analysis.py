@@ -1,7 +1,7 @@
 """The Python API: spectra and metrics of a model from a notebook or a script, computed in this process."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,7 +16,7 @@ from .opening import open_model
 from .results import JobResult, Tables
 from .source import Watch, no_watch
 from .store import Store
-from .views import Row, View, view
+from .views import Row, View, joint_view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,9 @@ _AT_ONCE = 64
 """Jobs that an executor of the caller's has at once: enough for a large one, and results of a few megabytes."""
 
 _log = logging.getLogger(__name__)
+
+Places = str | int | Address | Sequence[str | int | Address]
+"""A place such as `12.5`, or several."""
 
 
 class Analysis:
@@ -122,12 +125,15 @@ class Analysis:
         assert row.metrics is not None
         return row.metrics
 
-    def view(self, address: str | int | Address = "") -> View:
-        """All rows of a place, computing what is missing: a head, a layer, or all heads of the model."""
-        place = self._address(address)
-        for _ in self.model.prepare(self.model.jobs(place)):
+    def view(self, address: Places = "") -> View:
+        """All rows of a place, computing what is missing: a head, a layer, or all heads of the model.
+
+        Of several places, their rows one after another.
+        """
+        places = self._addresses(address)
+        for _ in self.model.prepare(self.jobs(places)):
             pass  # the rows' shapes are in the headers
-        return view(self.model, place, self.result, k=self.k)
+        return joint_view(self.model, places, self.result, k=self.k)
 
     def result(self, job: Job, on_step: "Callable[[Step], None]" = lambda step: None) -> JobResult:
         """A job's result from memory, from the cache, or computed now and kept."""
@@ -157,11 +163,11 @@ class Analysis:
         found = self.known(job)
         return None if found is None else found.tables(self.k)
 
-    def jobs(self, address: str | int | Address = "") -> tuple[Job, ...]:
-        """The work that a view of a place needs."""
-        return self.model.jobs(self._address(address))
+    def jobs(self, address: Places = "") -> tuple[Job, ...]:
+        """The work that a view of a place, or of several, needs."""
+        return tuple(dict.fromkeys(job for place in self._addresses(address) for job in self.model.jobs(place)))
 
-    def prepare(self, address: str | int | Address = "", watch: Watch = no_watch) -> None:
+    def prepare(self, address: Places = "", watch: Watch = no_watch) -> None:
         """Of a remote model, read the headers that a place needs, so that its shapes and its size are known.
 
         Raises:
@@ -171,7 +177,7 @@ class Analysis:
         for _ in self.model.prepare(self.jobs(address)):
             pass
 
-    def remote_bytes(self, address: str | int | Address = "") -> int:
+    def remote_bytes(self, address: Places = "") -> int:
         """The bytes that a place would still read over a network; those of headers that are unread not counted."""
         return sum(
             count
@@ -181,7 +187,7 @@ class Analysis:
 
     def scan(
         self,
-        address: str | int | Address = "",
+        address: Places = "",
         *,
         workers: int | None = None,
         dask: str | None = None,
@@ -205,9 +211,8 @@ class Analysis:
 
         if sum(each is not None for each in (workers, dask, executor)) > 1:
             raise ChoiceError("Workers, a Dask cluster and an executor exclude each other.", "Give one of them.")
-        place = self._address(address)
-        self.prepare(place)
-        jobs = self.jobs(place)
+        jobs = self.jobs(address)
+        self.prepare(address)
         missing = [job for job in jobs if job not in self._results and self._store.load(job) is None]
         sizes = {job: sum(tensor.ref.nbytes for tensor in self.model.job_tensors(job)) for job in jobs}
         tally = Tally(sizes, missing)
@@ -298,6 +303,10 @@ class Analysis:
         if row.problem:
             raise TensorError(row.problem)
         return row
+
+    def _addresses(self, places: Places) -> tuple[Address, ...]:
+        several = (places,) if isinstance(places, str | int | Address) else places
+        return tuple(map(self._address, several))
 
     def _address(self, address: str | int | Address) -> Address:
         if not isinstance(address, Address):

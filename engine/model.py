@@ -10,7 +10,7 @@ from .checkpoint import Checkpoint, TensorRef
 from .errors import AddressError, CheckpointError, ModelNotFoundError, ShardIndexError
 from .layout import HeadCounts, HeadMatrix, head_counts, text_config
 from .matrices import DTYPES, HEADS, Job, MatrixInfo, SlicedTensor, is_empty, job_name, shown_dtype, tensor_problem
-from .text import plural
+from .text import plural, runs, spans
 
 __all__ = ["DTYPES", "HEADS", "MOST_LAYERS", "Job", "MatrixInfo", "Model", "SlicedTensor", "job_name", "tensor_problem"]
 
@@ -389,9 +389,7 @@ class Model:
             AddressError: names what does exist.
         """
         if address.layer is not None and address.layer not in self._layer_set:
-            first, last = self.layers[0], self.layers[-1]
-            span = f"layers {first} to {last}" if first < last else f"layer {first} only"
-            raise AddressError(f"There is no layer {address.layer}: {self.name} has {span}.")
+            raise AddressError(f"There is no layer {address.layer}: {self.name} has {self.layer_span}.")
         if address.head is not None:
             if not self.heads:
                 raise AddressError(f"There is no head {address.head}. {self.heads_problem}")
@@ -403,6 +401,19 @@ class Model:
             self._check_matrix(address)
         if address.is_whole and not self.matrices(address):
             raise AddressError(f"Layer {address.layer} has no whole matrices in these files.")
+
+    @property
+    def layer_span(self) -> str:
+        """The layers that are there, for a sentence: `layers 0 to 31`, `layers 0-3, 7`, `layer 5 only`."""
+        first, last = self.layers[0], self.layers[-1]
+        if first == last:
+            return f"layer {first} only"
+        is_whole = last - first + 1 == len(self.layers)
+        return f"layers {first} to {last}" if is_whole else f"layers {spans(runs(self.layers))}"
+
+    def has_whole(self, layer: int | None, name: str) -> bool:
+        """Whether a layer, or the model outside its layers, has a whole matrix of this name."""
+        return self._whole_ref(layer, name) is not None
 
     def _check_matrix(self, address: Address) -> None:
         if address.head is not None:

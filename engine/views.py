@@ -1,6 +1,6 @@
 """The rows of a scope (model, layer, head or matrix): what the screen draws and what a CSV holds."""
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,16 @@ def view(model: Model, address: Address, lookup: Lookup, *, k: int = DEFAULT_K) 
     """
     infos = tuple(infos_of(model, address))
     return view_of(model, address, infos, lookup, k=k)
+
+
+def joint_view(model: Model, places: Sequence[Address], lookup: Lookup, *, k: int = DEFAULT_K) -> View:
+    """The rows of several places, one after another, as one view; it is that of the place where there is one.
+
+    Raises:
+        AddressError: the model has no such place.
+    """
+    infos = [info for place in places for info in infos_of(model, place)]
+    return view_of(model, places[0] if len(places) == 1 else Address(), infos, lookup, k=k)
 
 
 def whole_view(model: Model, layer: int | None, lookup: Lookup, *, k: int = DEFAULT_K) -> View:

@@ -640,7 +640,10 @@ def test_a_device_that_is_not_there_is_a_sentence(run_svdtui: RunSvdtui, tmp_pat
         (["--layer", "0", "--head", "4"], "no head 4: model has heads 0 to 3 in a layer."),
         (["--layer", "0", "--head", "-1", "--matrix", "q"], "no head -1: model has heads 0 to 3 in a layer."),
         (["--layer", "0", "--head", "0", "--matrix", "q_proj"], "no matrix 'q_proj' there: Head 0.0 has q, k, v, o."),
-        (["--layer", "0", "--matrix", "q"], "no matrix 'q' there: Layer 0 has q_proj, k_proj, v_proj, o_proj, gate"),
+        (
+            ["--layer", "0", "--matrix", "lm_head"],
+            "no matrix 'lm_head' there: Layer 0 has q_proj, k_proj,",
+        ),
         (["--matrix", "\x1b[31mq"], r"no matrix '\x1b[31mq' there: model has embed_tokens, lm_head."),
     ],
 )

@@ -72,9 +72,10 @@ def test_help_explains_every_option_and_shows_examples() -> None:
     done = here("--help")
     assert done.exit_code == 0
     # fmt: off
-    for option in ("--demo", "--at", "--csv", "--spectra-csv", "--layer", "--head", "--matrix", "--solver", "--device",
-                   "--top-k", "--cache-dir", "--no-prefetch", "--no-mouse", "--version", "--revision", "--offline",
-                   "--download", "--findings", "--candidates", "--lora-plan", "--lora-budget", "--workers", "--dask"):
+    for option in ("--demo", "--at", "--csv", "--spectra-csv", "--layers", "--layer", "--head", "--matrix", "--solver",
+                   "--device", "--top-k", "--cache-dir", "--no-prefetch", "--no-mouse", "--version", "--revision",
+                   "--offline", "--download", "--findings", "--candidates", "--lora-plan", "--lora-budget",
+                   "--workers", "--dask"):
         [_] = [line for line in done.stdout.splitlines() if re.search(rf"^│.*{option}\b.*  \S", line)]
     # fmt: on
     for panel in ("Where to start", "From the Hub", "Without a screen", "Computing", "Screen"):
@@ -98,8 +99,7 @@ def test_help_explains_every_option_and_shows_examples() -> None:
         (["ORG/NAME", "--download", "--offline"], "needs the network: leave out --offline"),
         (["MODEL", "--layer", "1"], "needs --csv or --spectra-csv; on screen use --at"),
         (["MODEL", "--matrix", "q"], "needs --csv or --spectra-csv; on screen use --at"),
-        (["MODEL", "--csv", "-", "--at", "1"], "use --layer, --head and --matrix"),
-        (["MODEL", "--csv", "-", "--head", "1"], "needs --layer"),
+        (["MODEL", "--csv", "-", "--at", "1"], "use --layers, --head and --matrix"),
         (["MODEL", "--csv", "-", "--spectra-csv", "-"], "must not be the same as --csv"),
         (["MODEL", "--csv", "a.csv", "--spectra-csv", "./b/../a.csv"], "must not be the same as --csv"),
         (["MODEL", "--csv", "x.json"], "writes CSV, not .json: end the name in .csv or .txt, or in nothing"),
@@ -155,10 +155,10 @@ def test_a_folder_is_not_on_the_hub(options: list[str], words: str, made: Checkp
 
 
 def test_a_wrong_request_looks_like_this_from_outside(run_svdtui: RunSvdtui) -> None:
-    done = run_svdtui("MODEL", "--csv", "-", "--head", "1", env=WIDE)
+    done = run_svdtui("MODEL", "--lora-budget", "9", env=WIDE)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Usage: svdtui [OPTIONS]" in done.stderr
-    assert "Invalid value for --head: needs --layer" in done.stderr
+    assert "Invalid value for --lora-budget: needs --lora-plan" in done.stderr
 
 
 # ---- scopes ----------------------------------------------------------------------------------------------------

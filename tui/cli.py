@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from svdtui.engine import __version__
-from svdtui.engine.address import Address
 from svdtui.engine.choices import DEFAULT_K, Solver
 from svdtui.engine.errors import EngineError
 from svdtui.engine.isolation import leave_current_folder
+from svdtui.engine.selection import Selection
 
-from .options import FindingsCommand, check_files, device_name, output_name, parameter_count
+from .options import FindingsCommand, Layers, check_files, device_name, layers_named, output_name, parameter_count
 from .stderr import say
 
 _START = "Where to start"
@@ -30,7 +30,8 @@ Examples:
   svdtui ~/models/Llama-3-8B --at 12.5.q begin at layer 12, head 5, Q
   svdtui meta-llama/Meta-Llama-3-8B      stream one from the Hugging Face Hub
   svdtui MODEL --csv heads.csv           all heads' metrics, without a screen
-  svdtui MODEL --csv - --layer 0         one layer's, on stdout
+  svdtui MODEL --csv - --layers 0-3,7    some layers', on stdout
+  svdtui MODEL --csv - --matrix gate_proj
   svdtui MODEL --spectra-csv s.csv --layer 12 --matrix q_proj
   svdtui MODEL --findings                test the article's conclusions on it
   svdtui MODEL --lora-plan r.json --lora-budget 2M
@@ -151,16 +152,27 @@ def command(
             rich_help_panel=_HEADLESS,
         ),
     ] = None,
-    layer: Annotated[int | None, typer.Option(metavar="N", help="Only this layer.", rich_help_panel=_HEADLESS)] = None,
+    layers: Annotated[
+        list[Layers] | None,
+        typer.Option(
+            "--layers",
+            "--layer",
+            parser=layers_named,
+            metavar="0-3,7",
+            help="Only these layers; can be given several times.",
+            rich_help_panel=_HEADLESS,
+            show_default=False,
+        ),
+    ] = None,
     head: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Only this query head of the layer.", rich_help_panel=_HEADLESS),
+        typer.Option(metavar="N", help="Only this query head of each layer.", rich_help_panel=_HEADLESS),
     ] = None,
     matrix: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Only this matrix: q, k, v or o of the head, a whole one of the layer (q_proj, gate_proj …), "
+            help="Only this matrix: q, k, v or o of each head, a whole one of each layer (q_proj, gate_proj …), "
             "or embed_tokens, lm_head.",
             rich_help_panel=_HEADLESS,
         ),
@@ -241,23 +253,21 @@ def command(
         raise typer.BadParameter("needs the network: leave out --offline", param_hint="--download")
     if demo and (offline or download or revision is not None):
         raise typer.BadParameter("is for models on the Hub, not --demo", param_hint="--revision/--offline/--download")
-    if is_of_model and (layer, head, matrix) != (None, None, None):
+    if is_of_model and (layers or head is not None or matrix is not None):
         raise typer.BadParameter(
             "is for CSV; --findings, --candidates and --lora-plan are of the whole model",
-            param_hint="--layer/--head/--matrix",
+            param_hint="--layers/--head/--matrix",
         )
     if (lora_plan is None) != (lora_budget is None):
         missing, given = ("--lora-plan", "--lora-budget") if lora_plan is None else ("--lora-budget", "--lora-plan")
         raise typer.BadParameter(f"needs {missing}", param_hint=given)
-    if not headless and (layer, head, matrix) != (None, None, None):
+    if not headless and (layers or head is not None or matrix is not None):
         raise typer.BadParameter(
-            "needs --csv or --spectra-csv; on screen use --at", param_hint="--layer/--head/--matrix"
+            "needs --csv or --spectra-csv; on screen use --at", param_hint="--layers/--head/--matrix"
         )
     if headless and at is not None:
-        instead = "with --csv use --layer, --head and --matrix" if is_csv else "leave it out"
+        instead = "with --csv use --layers, --head and --matrix" if is_csv else "leave it out"
         raise typer.BadParameter(f"is for the screen; {instead}", param_hint="--at")
-    if head is not None and layer is None:
-        raise typer.BadParameter("needs --layer", param_hint="--head")
     check_files(
         {
             "--csv": csv,
@@ -288,7 +298,7 @@ def command(
 
             status = write_files(
                 target,
-                Address(layer, head, matrix),
+                Selection(tuple(each for named in layers or () for each in named), head, matrix),
                 Files(csv, spectra_csv, findings, candidates, lora_plan, lora_budget or 0),
                 solver=solver,
                 device=device,

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from svdtui.engine import (
 from svdtui.engine.model import job_name
 from svdtui.engine.notes import notes_on
 from svdtui.engine.outputs import CSV, PAGE, PLAN, Kind, Outputs
+from svdtui.engine.selection import Selection
 
 from .formats import size
 from .stderr import WaitingLine, say
@@ -65,7 +66,7 @@ class Files:
 
 def write_files(
     target: "Path | HubName",
-    place: Address,
+    selection: Selection,
     files: Files,
     *,
     solver: Solver,
@@ -76,7 +77,7 @@ def write_files(
     workers: int | None = None,
     dask: str | None = None,
 ) -> int:
-    """Compute a place of a model and write files about it; findings, candidates and a plan are of the whole model.
+    """Compute what is selected of a model and write files about it; findings, candidates and a plan are of all of it.
 
     Returns the exit status: 1 when some matrix could not be computed (its row is there, without figures), else 0;
     130 when the user stopped it, and then no file is written.
@@ -98,15 +99,15 @@ def write_files(
             model = open_model(target, offline=offline, cache_dir=cache_dir, watch=line.say)
         with Analysis(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline, k=k) as analysis:
             analysis.cache_option = "--cache-dir"
-            model.check(place)
-            _prepare(analysis, place)
-            _compute(analysis, place, workers, dask)
-            shown = analysis.view(place)
-            for sentence in (analysis.notice, *notes_on(model)):
+            places = selection.places(model)
+            _prepare(analysis, places)
+            _compute(analysis, places, workers, dask)
+            shown = analysis.view(places)
+            for sentence in (analysis.notice, *notes_on(model), selection.lacking(model, places)):
                 if sentence:
                     say(sentence)
             texts = [*_texts(files, analysis, shown)]
-            if model.heads_problem and place.scope in {"model", "layer"}:
+            if model.heads_problem and places[0].scope in {"model", "layer"}:
                 say(f"{model.heads_problem} The rows are whole matrices.")
     except KeyboardInterrupt:
         say("Stopped; no file was written. What was computed is kept and will not be computed again.")
@@ -121,7 +122,7 @@ def write_files(
     if not shown.rows and files.metrics is None and files.spectra is None:
         say("No layer of these files has attention heads, which is what findings are about.")
     elif not shown.rows:
-        names = (info.matrix for info in shown.model.matrices(Address(place.layer)))
+        names = (info.matrix for info in shown.model.matrices(Address(places[0].layer)))
         say(f"There are no attention heads there. --matrix names a whole matrix: {', '.join(names) or 'none'}.")
     return 1 if problems or not shown.rows else 0
 
@@ -152,20 +153,20 @@ def _texts(files: Files, analysis: Analysis, shown: View) -> Iterator[tuple[str,
         yield files.lora_plan, plan.text()
 
 
-def _prepare(analysis: Analysis, place: Address) -> None:
+def _prepare(analysis: Analysis, places: Sequence[Address]) -> None:
     """Read what is needed to know how much there is to read, and say it before the reading begins."""
     if analysis.model.notice:
         say(analysis.model.notice)
     with WaitingLine() as line:
-        analysis.prepare(place, line.say)
-    if analysis.model.is_remote and (total := analysis.remote_bytes(place)):
+        analysis.prepare(places, line.say)
+    if analysis.model.is_remote and (total := analysis.remote_bytes(places)):
         found_out = "are not on this machine" if analysis.model.notice else "will be read from the Hub"
         say(f"{size(total)} {found_out}.")
 
 
-def _compute(analysis: Analysis, place: Address, workers: int | None, dask: str | None) -> None:
+def _compute(analysis: Analysis, places: Sequence[Address], workers: int | None, dask: str | None) -> None:
     """Compute what is missing, with a progress bar where someone is looking."""
-    jobs = analysis.jobs(place)
+    jobs = analysis.jobs(places)
     noun = "layers" if all(job.kind == HEADS for job in jobs) else "matrices"
     with tqdm(
         unit="B",
@@ -184,7 +185,7 @@ def _compute(analysis: Analysis, place: Address, workers: int | None, dask: str 
             bar.set_postfix_str(" · ".join(filter(None, (what, printable(progress.waiting)))), refresh=is_first)
             bar.update(max(0, progress.bytes_read - bar.n))
 
-        analysis.scan(place, workers=workers, dask=dask, on_progress=show)
+        analysis.scan(places, workers=workers, dask=dask, on_progress=show)
 
 
 def _check_writable(path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from svdtui.engine.errors import AddressError
+from svdtui.engine.selection import layer_ranges
 from svdtui.engine.text import printable
 
 _MOST_PARAMETERS = 10**15
@@ -25,6 +27,18 @@ def device_name(value: str) -> str:
 def output_name(value: str | None) -> str | None:
     """The file to write; stdout by any name is `-`, so that what `>>` appends to is not replaced."""
     return "-" if value in {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"} else value
+
+
+class Layers(tuple[range, ...]):
+    """What one `--layers` names; a class of its own, for typer takes a tuple for several values."""
+
+
+def layers_named(text: str) -> Layers:
+    """`7`, `0-3` or `0-3,7`."""
+    try:
+        return Layers(layer_ranges(text))
+    except AddressError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def parameter_count(text: str) -> int:
