@@ -15,8 +15,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from .errors import CheckpointError, HeaderError, ReadError
+from .file_kinds import advice_on, kind_of
 from .json_weight import HeavyJsonError, check_weight
-from .shards import CONFIG, LFS_POINTER, NOT_ORDINARY, json_object, read_index, read_json_bytes, weight_files
+from .shards import CONFIG, NOT_ORDINARY, json_object, read_index, read_json_bytes, weight_files
 from .source import Source
 from .text import plural
 
@@ -196,12 +197,12 @@ def _fetch_header(source: Source, file: str) -> bytes:
     size = source.files()[file].size
     again = "Download or copy the file again."
     head = source.read(file, 0, min(size, _FIRST_READ))
-    if head.startswith(LFS_POINTER):
-        raise HeaderError(
-            f"{where} is a Git LFS pointer, not the weights themselves.", "Run `git lfs pull` in the folder."
-        )
     if len(head) < _HEAD.size:
         raise HeaderError(f"{where} is only {plural(len(head), 'byte')} long and holds no tensors.", again)
+    is_plausible = len(head) > _HEAD.size and head[_HEAD.size : _HEAD.size + 1] == b"{"
+    if not is_plausible and (kind := kind_of(head)):
+        what = "not the weights themselves" if "LFS pointer" in kind else f"no safetensors file ({size:,} bytes)"
+        raise HeaderError(f"{where} is {kind}, {what}.", advice_on(kind))
     (length,) = _HEAD.unpack_from(head)
     stop = _HEAD.size + length
     if stop > size:

@@ -3,14 +3,17 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from .errors import ModelNotFoundError
+from .file_kinds import LONGEST_START, advice_on, kind_of
 from .files import BLOCKS, fill, read_file, sample, stat_of
 from .source import Advance, FileStat, Piece, Watch, no_watch
 from .target import shortened_name
 
+_CACHED = re.compile(r"models--(?P<name>[^/]+)")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SNAPSHOT = re.compile(r"models--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
 """The local Hub cache keeps a model at `models--ORG--NAME/snapshots/COMMIT`."""
 
@@ -39,7 +42,8 @@ class LocalSource:
             raise ModelNotFoundError(
                 f"The folder {self._folder} cannot be listed: {error.strerror}.", "Check its permissions."
             ) from error
-        return {name: stat for name, stat in found.items() if not self._only or name in {self._only, "config.json"}}
+        wanted = {self._only, "config.json"} if self._only else {name for name in found if not name.startswith(".")}
+        return {name: stat for name, stat in found.items() if name in wanted}
 
     def files(self) -> Mapping[str, FileStat]:
         """The files found when the source was opened."""
@@ -102,20 +106,19 @@ def open_local(path: Path) -> LocalSource:
     """The source for a folder or a `.safetensors` file.
 
     Raises:
-        ModelNotFoundError: nothing is there, or it is neither a folder nor a safetensors file.
+        ModelNotFoundError: nothing is there, or it is neither a folder nor a safetensors file; a folder in a Hub cache
+            has no snapshot.
+        ReadError: a file cannot be read.
     """
     shown = shortened_name(str(path))
     try:
         resolved = path.expanduser().absolute()
         if resolved.is_dir():
-            return LocalSource(_normal(resolved))
+            return LocalSource(_normal(snapshot_in(resolved) or resolved))
         if resolved.is_file():
             if resolved.suffix == ".safetensors":
                 return LocalSource(_normal(resolved.parent), only=resolved.name)
-            raise ModelNotFoundError(
-                f"{shown} is not a safetensors file.",
-                "svdtui reads safetensors only, never pickled weights: give a folder or a .safetensors file.",
-            )
+            raise _no_safetensors(resolved, shown)
     except OSError as error:
         raise ModelNotFoundError(
             f"{shown} cannot be opened: {error.strerror or error}.", "Check its permissions."
@@ -129,6 +132,61 @@ def open_local(path: Path) -> LocalSource:
     is_certain = path.is_absolute() or str(path).startswith((".", "~"))
     hub = "" if is_certain else ", or a model on the Hub as ORG/NAME or ORG/NAME@REVISION"
     raise ModelNotFoundError(f"There is no file or folder {shown}.", f"Give the path of a model folder{hub}.")
+
+
+def _no_safetensors(path: Path, shown: str) -> ModelNotFoundError:
+    """A file that is not called `.safetensors`: what it is, whatever it is called."""
+    kind = kind_of(read_file(path, 0, LONGEST_START))
+    told = f": it is {kind}" if kind else ""
+    advice = "" if kind == "JSON text" or not kind else f" {advice_on(kind)}"
+    return ModelNotFoundError(
+        f"{shown} is not a safetensors file{told}.",
+        f"svdtui reads safetensors only, never pickled weights: give a folder or a .safetensors file.{advice}",
+    )
+
+
+def snapshot_in(folder: Path) -> Path | None:
+    """The snapshot that a model's folder in a Hub cache stands for: that of its main branch, or the newest there is.
+
+    One with weights comes before one without, as `config.json` alone leaves it.
+
+    Raises:
+        ModelNotFoundError: it is such a folder, and has none; or it is the cache itself.
+        OSError: it cannot be listed.
+    """
+    if folder.name == "snapshots":
+        folder = folder.parent
+    found = _CACHED.fullmatch(folder.name)
+    if not found or not any((folder / each).is_dir() for each in ("snapshots", "blobs", "refs")):
+        _refuse_cache(folder)
+        return None
+    snapshots = [each for each in (folder / "snapshots").glob("*") if _COMMIT.fullmatch(each.name) and each.is_dir()]
+    if not snapshots:
+        name = found["name"].replace("--", "/")
+        raise ModelNotFoundError(
+            f"{shortened_name(str(folder))} is the folder of {name} in a Hub cache, and holds no snapshot of it.",
+            f"Download it again, or give {name} to read it from the Hub.",
+        )
+    main = ""
+    with suppress(OSError, UnicodeDecodeError):
+        main = (folder / "refs" / "main").read_text("ascii").strip()
+    return max(
+        snapshots,
+        key=lambda each: (any(each.glob("*.safetensors")), each.name == main, each.stat().st_mtime_ns, each.name),
+    )
+
+
+def _refuse_cache(folder: Path) -> None:
+    """Name the models of a Hub cache that is given as though it were one of them."""
+    names = sorted(
+        each["name"].replace("--", "/") for path in folder.glob("models--*") if (each := _CACHED.fullmatch(path.name))
+    )
+    if names and not any(folder.glob("*.safetensors")):
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        raise ModelNotFoundError(
+            f"{shortened_name(str(folder))} is a Hub cache, not a model.",
+            f"Give one of its models: {', '.join(names[:3])}{more}.",
+        )
 
 
 def _normal(folder: Path) -> Path:

@@ -1,8 +1,10 @@
 """Which files of a source hold the weights: the index and the shards that it names, or a single file."""
 
+from pathlib import PurePosixPath
 from typing import Any
 
 from .errors import ConfigError, ModelNotFoundError, ShardIndexError
+from .file_kinds import advice_on, kind_of
 from .json_weight import HeavyJsonError, parsed
 from .source import Source
 from .text import plural
@@ -13,8 +15,6 @@ JSON_CAP = 50 * 10**6
 CONFIG = "config.json"
 INDEX_SUFFIX = ".safetensors.index.json"
 _WEIGHTS = "model.safetensors"
-
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 NOT_ORDINARY = "This is no ordinary model file; get the model from its publisher."
 
@@ -70,16 +70,40 @@ def read_index(source: Source) -> dict[str, str] | None:
             raise ShardIndexError(
                 f"{source.place}: {name} places the tensor {tensor} in {str(shard)[:200]!r}, "
                 "which is not the name of a .safetensors file in this folder.",
-                "Do not trust this model; get it from its publisher.",
+                _about_shard(shard),
             )
     shards = sorted(set(weight_map.values()))
     if missing := [shard for shard in shards if shard not in files]:
         raise ShardIndexError(
             f"{source.place}: the shard {missing[0]} is missing ({len(shards) - len(missing)} of "
             f"{plural(len(shards), 'shard')} are there).",
-            "Finish the download, or open one of the .safetensors files alone.",
+            f"Finish the download, or open {_what_is_there(source)}.",
         )
     return weight_map
+
+
+def _what_is_there(source: Source) -> str:
+    """What opens a part of a model."""
+    if source.revision and not source.is_lazy:  # a snapshot in the local Hub cache
+        return f"{source.name}@{source.revision[:7]} with --offline, which shows the layers that are there"
+    return "one of the .safetensors files alone"
+
+
+def _about_shard(shard: object) -> str:
+    """What to do about the name of a shard that is not that of a weight file here."""
+    if not isinstance(shard, str):
+        return "Do not trust this model; get it from its publisher."
+    if PurePosixPath(shard).suffix in _PICKLED:
+        return (
+            "It is an index of pickled weights, which can run code and are never opened: "
+            "give a model with safetensors weights, and their index."
+        )
+    if shard.startswith("./") and _is_bare(bare := shard.removeprefix("./")):
+        return f"Names in an index are bare: write {bare} there, without ./ before it."
+    parts = PurePosixPath(shard).parts
+    if len(parts) > 1 and ".." not in parts and not shard.startswith("/") and _is_bare(parts[-1]):
+        return f"Files in folders below are not read: move {parts[-1]} up, and write its bare name there."
+    return "Do not trust this model; get it from its publisher."
 
 
 def _is_bare(shard: str) -> bool:
@@ -114,9 +138,10 @@ def json_object(source: Source, name: str, data: bytes) -> dict[str, Any]:
     except HeavyJsonError as error:
         raise ConfigError(f"{source.place}: {name} cannot be read: {error}.", NOT_ORDINARY) from error
     except (ValueError, RecursionError) as error:
+        kind = kind_of(data)
         hint = "Download the file again."
-        if data.startswith(LFS_POINTER):
-            hint = "It is a Git LFS pointer: run `git lfs pull` in the folder."
+        if kind and kind != "JSON text":
+            hint = f"It is {kind}. {advice_on(kind) if 'LFS' in kind else hint}"
         raise ConfigError(f"{source.place}: {name} is not valid JSON ({error}).", hint) from error
     if not isinstance(found, dict):
         raise ConfigError(f"{source.place}: {name} is not a JSON object.", "Download the file again.")
