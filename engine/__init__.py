@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         State,
         StateChanged,
         StatesChanged,
+        Troubled,
     )
     from .job_request import JobRequest, Opening, compute_job
     from .metrics import METRICS, MetricInfo, Metrics
@@ -100,7 +101,7 @@ _HOMES = {
     "events": (
         *("DeviceKnown", "Event", "Failure", "FiguresRead", "HeaderRead", "Noticed"),
         *("Progress", "Progressed", "ScanEnded", "ScanMoved", "SlicesSolved", "State"),
-        *("StateChanged", "StatesChanged"),
+        *("StateChanged", "StatesChanged", "Troubled"),
     ),
     "job_request": ("JobRequest", "Opening", "compute_job"),
     "metrics": ("METRICS", "MetricInfo", "Metrics"),
@@ -169,6 +170,7 @@ __all__ = [
     "StateChanged",
     "StatesChanged",
     "TensorError",
+    "Troubled",
     "View",
     "WorkerError",
     "candidates_csv",

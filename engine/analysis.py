@@ -268,7 +268,7 @@ class Analysis:
             return ThisProcess(self._compute, hear, on_step)
         local = LocalWorkers(openings, hear)
         try:
-            local.wait_until_ready()
+            local.wait_until_ready(on_step)
         except BaseException:
             local.close()
             raise

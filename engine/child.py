@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import Any, TextIO
 
 from .errors import EngineError, WorkerError
 from .hub_errors import redacted
+from .pulse import BEAT
 
 _PR_SET_PDEATHSIG = 1
 
@@ -23,6 +25,16 @@ class Channel:
         self._out: TextIO = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
         os.dup2(2, 1)
         self._lock = threading.Lock()
+
+    def beat(self) -> None:
+        """Say from now on, in a thread, that this process runs: a computation may take minutes without a word."""
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def _beat(self) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more, and this process ends
+            while True:
+                self.send("beat")
+                time.sleep(BEAT)
 
     def send(self, event: str, **fields: Any) -> None:
         """Write one line, from any thread."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .dask_pulse import DaskPulse
 from .errors import ChoiceError, EngineError, ModelChangedError, ModelNotFoundError, WorkerError
 from .job_request import JobRequest, Opening, check_opening, compute_job
 from .model import Job, Model
@@ -55,7 +56,8 @@ class DaskWorkers(ExecutorWorkers):
         self._client, note = _connect(address)
         theirs = replace(opening, cache_dir=None, key=None, contents=model.checkpoint.contents)
         try:
-            workers = _within(_CONNECT_SECONDS, lambda: _workers(self._client, address), address)
+            silent = "Not all Dask workers answer: see which of them was stopped, or cannot be reached."
+            workers = _within(_CONNECT_SECONDS, lambda: _workers(self._client, address), address, silent)
             _check(self._client, theirs, workers, model)
         except BaseException:
             self._close_client()
@@ -72,6 +74,7 @@ class DaskWorkers(ExecutorWorkers):
             hear=hear,
         )
         self.note = note
+        DaskPulse(self._client, address, hear)
 
     def close(self) -> None:
         """See `Workers.close`. A job that a worker has begun is computed there to its end, in vain."""
@@ -245,7 +248,7 @@ def _cannot_open(worker: str, error: BaseException) -> EngineError:
     return WorkerError(message, "Install the same svdtui there as on this machine.")
 
 
-def _within(seconds: float, call: Callable[[], T], address: str) -> T:
+def _within(seconds: float, call: Callable[[], T], address: str, hint: str = "") -> T:
     """The result of a call that may never return.
 
     Raises:
@@ -267,6 +270,9 @@ def _within(seconds: float, call: Callable[[], T], address: str) -> T:
         raise errors[0]
     if not results:
         raise WorkerError(
-            f"What listens at {address} does not answer as a Dask scheduler does.", "Check the address and the network."
+            f"The Dask cluster at {address} does not answer."
+            if hint
+            else f"What listens at {address} does not answer as a Dask scheduler does.",
+            hint or "Check the address and the network.",
         )
     return results[0]

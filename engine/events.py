@@ -76,6 +76,13 @@ class Noticed:
 
 
 @dataclass(frozen=True, slots=True)
+class Troubled:
+    """Those who should compute do not, as a sentence that holds until the next; empty when they do again."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceKnown:
     """The worker is ready and says what it computes on."""
 
@@ -114,6 +121,7 @@ Event = (
     | Progressed
     | SlicesSolved
     | Noticed
+    | Troubled
     | DeviceKnown
     | HeaderRead
     | FiguresRead

@@ -14,6 +14,7 @@ from .choices import Solver
 from .errors import error_of
 from .model import HEADS, Job, Model
 from .process import WorkerProcess
+from .pulse import Pulse
 from .target import HubName
 
 
@@ -106,6 +107,9 @@ class Hand:
         self.stopping: Job | None = None
         """A job that it has been asked to stop, and has not answered for."""
         self.is_ready = False
+        self.trouble = ""
+        """Why it does not compute although it should, as a sentence, or empty."""
+        self.pulse = Pulse()
         self.capacity = 1
         """How many jobs it takes at once."""
         self.starts_failed = 0
@@ -125,11 +129,20 @@ class Hand:
             OSError: there is no process, memory or file descriptor left.
         """
         self.is_ready = False
+        self.pulse.forget()
         spare, self._spare = self._spare, None
         self.process = spare.process if spare else await WorkerProcess.start(self._module)
         if spare is None or spare.request is None:
             self.process.send(self._request)
         return self.process
+
+    @property
+    def hindrance(self) -> str:
+        """Why it does not compute, as a sentence, or empty: what it has told itself, or that it is not heard of."""
+        if self.process is None or not self.pulse.is_silent or not (self.running or not self.is_ready):
+            return self.trouble
+        wakes = f"Nobody computes: kill -CONT {self.process.pid}, or esc to end it."
+        return f"{wakes} The compute process does not answer; it may have been stopped."
 
     @property
     def is_free(self) -> bool:
@@ -182,6 +195,7 @@ class Hand:
         """End the process at once, and all that it has started."""
         process, self.process, self.is_ready, self.stopping = self.process, None, False, None
         self._is_deaf = None
+        self.trouble = ""
         self.running.clear()
         if process is not None:
             process.kill()

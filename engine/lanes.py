@@ -11,7 +11,8 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,8 +23,12 @@ from .isolation import command, environment
 from .job_request import Opening
 from .model import Job
 from .process import ENDING_SECONDS, how_it_ended, log_path, open_log
+from .pulse import BEAT, Pulse
 from .text import plural
 from .workers import Answer, Hear, hear_nothing
+
+_TICK = 0.1
+"""Seconds between two looks at whether a process is ready."""
 
 _MOST_DEATHS = 2
 """How many processes a job may end before it has failed, and how often one may end before it is ready."""
@@ -72,17 +77,29 @@ class LocalWorkers:
         self._alive = set(self._lanes)
         for lane in self._lanes:
             lane.start()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
-    def wait_until_ready(self) -> None:
-        """Wait for the first process that has opened the model.
+    def wait_until_ready(self, on_tick: Callable[[], None] = lambda: None) -> None:
+        """Wait for the first process that has opened the model; `on_tick` is called meanwhile.
 
         Raises:
             EngineError: none can.
         """
         with self._state:
-            self._state.wait_for(lambda: self._is_ready or not self._alive)
+            while not self._state.wait_for(lambda: self._is_ready or not self._alive, _TICK):
+                on_tick()
             if not self._alive:
                 raise self._why_broken()
+
+    def _watch(self) -> None:
+        """Say when processes that should compute are not heard of, and when they are again."""
+        said = ""
+        while not self.closed:
+            time.sleep(BEAT)
+            silent = [lane.pid for lane in self._lanes if lane.is_silent()]
+            if (told := _trouble(silent, len(self._alive))) != said and not self.closed:
+                said = told
+                self.hear({"event": "trouble", "message": told})
 
     def submit(self, job: Job, most_remote: int | None = None) -> Future[Answer]:
         """See `Workers.submit`."""
@@ -175,6 +192,17 @@ class _Lane(threading.Thread):
         self._task: _Task | None = None
         self._is_begun = False
         self._failed_starts = 0
+        self._pulse = Pulse()
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid if self._process is not None else 0
+
+    def is_silent(self) -> bool:
+        """Whether the process says nothing although it has something to do. To be asked once a second."""
+        self._pulse.look()
+        return self._pulse.is_silent and self._task is not None and self.is_alive()
 
     def kill(self) -> None:
         """End the process, from any thread."""
@@ -204,11 +232,15 @@ class _Lane(threading.Thread):
                 stderr=log,
             )
         is_ready = self._is_begun = False
+        self._pulse.forget()
         with process:
             try:
                 _send(process, asdict(self._opening))
                 for event in _events(process):
+                    self._pulse.heard()
                     match event:
+                        case {"event": "beat"}:
+                            continue
                         case {"event": "failed", "job": None}:
                             return _error(event)
                         case {"event": "ready", "note": note}:
@@ -265,6 +297,19 @@ class _Lane(threading.Thread):
                 self._task = None
             self._workers.hear({"event": "notice", "message": message})
         return None
+
+
+def _trouble(silent: Sequence[int], count: int) -> str:
+    """A sentence on the processes that are not heard of, of so many; empty where all are. What to do comes first."""
+    if not silent:
+        return ""
+    wakes = f"kill -CONT {' '.join(map(str, silent))} lets {'it' if len(silent) == 1 else 'them'} go on"
+    if len(silent) < count:
+        return (
+            f"{len(silent)} of {count} workers {'does' if len(silent) == 1 else 'do'} not answer: if stopped, {wakes}."
+        )
+    who = "The compute process does not answer" if count == 1 else f"None of the {count} workers answers"
+    return f"Nobody computes: {wakes}. {who}; {'it' if count == 1 else 'they'} may have been stopped."
 
 
 def _send(process: "subprocess.Popen[bytes]", message: dict[str, Any]) -> None:

@@ -11,6 +11,10 @@ is done all the same. A worker that dies is replaced, and what it computed is be
 
     {"event": "notice", "message"}
 
+Where some of those who compute are not heard of, or nobody is left, that is told, and an empty message when it is over:
+
+    {"event": "trouble", "message"}
+
 It ends with its parent, and its workers with it. `most_remote` is not for a Dask cluster, which reads over a network of
 its own.
 """
@@ -81,6 +85,7 @@ def main() -> None:
     """Serve one parent until it closes stdin."""
     die_with_parent()
     channel = Channel()
+    channel.beat()
     relay = _Relay(channel)
     lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()

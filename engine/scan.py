@@ -24,6 +24,8 @@ class ScanProgress:
     bytes_total: int
     waiting: str = ""
     """What is waited for, if anything, as a sentence."""
+    trouble: str = ""
+    """Why somebody, or everybody, does not compute at present, as a sentence, or empty."""
 
 
 class Tally:
@@ -36,9 +38,11 @@ class Tally:
 
     def __init__(self, sizes: Mapping[Job, int], missing: Collection[Job]) -> None:
         self._sizes = {str(job): size for job, size in sizes.items()}
-        self._done = self._sizes.keys() - {str(job) for job in missing}
+        self._total = sum(self._sizes.values())
+        self._left = {str(job) for job in missing}
+        self._done_bytes = self._total - sum(self._sizes[job] for job in self._left)
         self._read: dict[str, int] = {}
-        self._waiting = ""
+        self._waiting = self._trouble = ""
         self._lock = threading.Lock()
 
     def hear(self, event: dict[str, Any]) -> None:
@@ -47,21 +51,27 @@ class Tally:
             case {"event": "step", "job": job, "bytes_read": count, "waiting": waiting}:
                 with self._lock:
                     self._read[job], self._waiting = count, waiting
+            case {"event": "trouble", "message": message}:
+                with self._lock:
+                    self._trouble = message
 
     def is_done(self, job: Job) -> None:
         """Count a job in."""
         with self._lock:
-            self._done |= {str(job)}
+            if str(job) in self._left:
+                self._left.discard(str(job))
+                self._done_bytes += self._sizes[str(job)]
             self._read.pop(str(job), None)
             self._waiting = ""
 
     def progress(self) -> ScanProgress:
         """How far it has come by now."""
         with self._lock:
-            read = sum(self._sizes[job] for job in self._done)
-            read += sum(count for job, count in self._read.items() if job not in self._done)
-            total = sum(self._sizes.values())
-            return ScanProgress(len(self._done), len(self._sizes), min(read, total), total, self._waiting)
+            read = self._done_bytes + sum(count for job, count in self._read.items() if job in self._left)
+            done = len(self._sizes) - len(self._left)
+            return ScanProgress(
+                done, len(self._sizes), min(read, self._total), self._total, self._waiting, self._trouble
+            )
 
 
 def scan(

@@ -32,10 +32,12 @@ from .events import (
     State,
     StateChanged,
     StatesChanged,
+    Troubled,
 )
 from .hand import Hand, Spare, request_for
 from .model import HEADS, Job, MatrixInfo, Model, job_name
 from .process import log_path
+from .pulse import BEAT
 from .ready import Ready
 from .results import JobResult, Tables
 from .shelf import Shelf
@@ -105,6 +107,9 @@ class Session:
         self._broken: Failure | None = None
         self._obituary = ""
         self._checking: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self.trouble = ""
+        """Why nobody, or not everybody, computes at present, as a sentence, or empty."""
         self.keeps = True
         """Whether results can be kept on disk, as far as is known."""
 
@@ -119,21 +124,23 @@ class Session:
             self._worker.stopped(job)  # it will be told that this is there
         self._spawn(self._worker)
         self._checking = asyncio.get_running_loop().create_task(self._shelf.read(self._is_running, self._read))
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     def stop(self) -> None:
         """End the worker at once, whatever it does."""
         self._stopped = True
         for hand in self._hands:
             hand.kill()
-        if self._checking:
-            self._checking.cancel()
+        for task in (self._checking, self._watching):
+            if task:
+                task.cancel()
 
     async def close(self) -> None:
         """`stop`, and wait until the worker is gone."""
         self.stop()
         await asyncio.gather(*(hand.task for hand in self._hands if hand.task), return_exceptions=True)
-        if self._checking:
-            await asyncio.wait([self._checking])
+        if tasks := [task for task in (self._checking, self._watching) if task]:
+            await asyncio.wait(tasks)
 
     def want(self, address: Address) -> None:
         """Say what the user looks at; it replaces what was said before.
@@ -401,6 +408,7 @@ class Session:
             hand.kill()
         async for event in process.events():
             if hand.process is process:
+                hand.pulse.heard()
                 self._handle(hand, event)
         how = await process.ended()
         if hand.process is process:
@@ -408,6 +416,20 @@ class Session:
             was_ready = hand.is_ready
             hand.kill()
             self._died(hand, how, running, was_ready)
+
+    async def _watch(self) -> None:
+        """Once a second, see whether those who compute are heard of."""
+        while True:
+            await asyncio.sleep(BEAT)
+            for hand in self._hands:
+                hand.pulse.look()
+            self._look_for_trouble()
+
+    def _look_for_trouble(self) -> None:
+        found = next(filter(None, (hand.hindrance for hand in self._hands)), "")
+        if found != self.trouble:
+            self.trouble = found
+            self._on_event(Troubled(found))
 
     def _has_ended(self, hand: Hand, task: asyncio.Task[None]) -> None:
         """Nobody listens to a process any more. Where that is a flaw of ours, nothing may wait for it for ever."""
@@ -422,6 +444,12 @@ class Session:
 
     def _handle(self, hand: Hand, event: dict[str, Any]) -> None:
         match event:
+            case {"event": "beat"}:
+                return
+            case {"event": "trouble", "message": message}:
+                hand.trouble = message
+                self._look_for_trouble()
+                return
             case {"event": "notice", "message": message}:
                 self._notice(message)
             case {"event": "ready", "device": device, "note": note}:

@@ -7,6 +7,7 @@ would read more than that over a network is not begun; null for no limit), or th
 `{"cancel": "12.heads"}`. With `head`, which may be null, slices are told of before the job is done, where that takes
 long, and those of this head come first. Answers, one per line:
 
+    {"event": "beat"}                               once a second: it runs, whatever it does
     {"event": "opening", "doing"}                   what it waits for, as a sentence, where it was given no key
     {"event": "opened", "source"}                   what another process makes the same model of: see `reopened`
     {"event": "ready", "device", "note", "devices"}    and how many devices a scan could use
@@ -93,6 +94,7 @@ def main() -> None:
     with contextlib.suppress(OSError):
         os.nice(10)
     channel = Channel()
+    channel.beat()
     requests = _Requests()
     try:
         _import_early(network="--network" in sys.argv[1:])

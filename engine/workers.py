@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from .compute import Step
 
 Hear = Callable[[dict[str, Any]], None]
-"""Told, from any thread, what the compute process tells of jobs under way: `step`, `header` (see `worker`), and
-`notice` with a `message` for the user."""
+"""Told, from any thread, what the compute process tells of jobs under way: `step`, `header` (see `worker`),
+`notice` with a `message` for the user, and `trouble` with one that holds until the next, which may be empty."""
 
 
 def hear_nothing(_: dict[str, Any]) -> None:

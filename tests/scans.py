@@ -99,9 +99,9 @@ class Relay:
             self.send({"job": job, "most_remote": None})
 
     def next(self) -> dict[str, Any]:
-        """The next line that is no step."""
+        """The next line that is neither a step nor a beat."""
         assert self.process.stdout
-        while (event := json.loads(self.process.stdout.readline()))["event"] == "step":
+        while (event := json.loads(self.process.stdout.readline()))["event"] in {"step", "beat"}:
             pass
         return dict(event)
 

@@ -13,6 +13,8 @@ from .widgets.painted import Span
 def activity(session: Session) -> Span:
     """What is being computed; when nothing is, the last thing that the user should know."""
     progress = session.progress
+    if session.trouble:
+        return f"! {session.trouble}", "warn"
     if scan := session.scan_progress:
         waiting = f" · {progress.waiting}" if progress and progress.waiting else ""
         return f"◐ {scan_words(scan)}{waiting}", "busy"

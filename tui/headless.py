@@ -176,8 +176,14 @@ def _compute(analysis: Analysis, places: Sequence[Address], workers: int | None,
         disable=sys.stderr is None or not sys.stderr.isatty(),
         leave=False,
     ) as bar:
+        trouble = ""
 
         def show(progress: "ScanProgress") -> None:
+            nonlocal trouble
+            if progress.trouble != trouble:
+                trouble = progress.trouble
+                with tqdm.external_write_mode(sys.stderr):
+                    say(trouble or "Goes on.")
             is_first = bar.total is None
             if is_first:  # what is cached has not been read now: it does not count for the speed
                 bar.total, bar.initial, bar.n = progress.bytes_total, progress.bytes_read, progress.bytes_read

@@ -164,9 +164,10 @@ class Panes(Screen[None]):
             SlicesSolved,
             StateChanged,
             StatesChanged,
+            Troubled,
         )
 
-        if isinstance(message.event, Noticed):
+        if isinstance(message.event, Noticed | Troubled) and message.event.message:
             self.notify(message.event.message, severity="warning", timeout=8, markup=False)
         if self.app.screen is not self:
             self._is_behind = True  # under an overlay, the smallest change has the whole terminal written anew
@@ -200,7 +201,7 @@ class Panes(Screen[None]):
             case ScanEnded(sentence):
                 self._show_status()
                 self._status.flash(sentence)
-            case Noticed():
+            case Noticed() | Troubled():
                 self._show_status()
             case DeviceKnown(device):
                 self._header.set_device(device)
