@@ -43,9 +43,13 @@ class Architecture:
         return Placement(self, f"{prefix}{self.layers}.", tuple(sorted(set(stacks[prefix]))))
 
 
+TOWER = re.compile(r"vision|visual|video|audio|speech|image|encoder")
+"""What the name of a tower that sees or hears has in it."""
+
+
 def _is_text(prefix: str) -> bool:
     """Whether a prefix can be the language model's: a vision or audio tower's says so."""
-    return not re.search(r"vision|visual|audio|speech|image|encoder", prefix)
+    return not TOWER.search(prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,10 @@ class Placement:
     def tensor(self, layer: int, suffix: str) -> str:
         """The full name of a layer's tensor."""
         return f"{self.prefix}{layer}.{suffix}"
+
+    def module(self, layer: int, part: HeadMatrix) -> str:
+        """The end of the name of a layer's module, which is the same in any class: `layers.0.self_attn.q_proj`."""
+        return f"{self.architecture.layers}.{layer}.{part.tensor.removesuffix('.weight')}"
 
 
 LLAMA = Architecture(

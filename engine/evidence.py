@@ -169,9 +169,14 @@ def gather(model: Model, tables: TablesOf, *, k: int = DEFAULT_K) -> Evidence:
     )
 
 
-def layers_with_heads(model: Model) -> tuple[int, ...]:
+def layers_of(model: Model) -> tuple[int, ...]:
     """The layers that findings, candidates and plans are about."""
-    return tuple(layer for layer in model.layers if model.has_heads(layer))
+    return model.layers
+
+
+def layers_with_heads(model: Model) -> tuple[int, ...]:
+    """Those of them whose attention can be divided into heads."""
+    return tuple(layer for layer in layers_of(model) if model.has_heads(layer))
 
 
 def _where(model: Model, layers: tuple[int, ...], matrix: str) -> tuple[int, int, tuple[int, ...]]:
@@ -190,7 +195,7 @@ def _where(model: Model, layers: tuple[int, ...], matrix: str) -> tuple[int, int
 
 def _wholes(model: Model, tables: TablesOf) -> Iterator[WholeFigures | None]:
     """Every whole matrix that can be computed; None for one that has not been."""
-    for place in (*map(Address, model.layers), Address()):
+    for place in (*map(Address, layers_of(model)), Address()):
         for info in model.matrices(place):
             if info.problem:
                 continue

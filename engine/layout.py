@@ -5,6 +5,7 @@ rows of Q, K and V (their outputs) and the columns of O (its inputs). With H que
 head `h` reads KV head `h // (H/G)` (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,6 +101,21 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that is about the language model; in a multimodal one it stands under `text_config`."""
     nested = config.get("text_config")
     return {**config, **nested} if isinstance(nested, Mapping) else config
+
+
+def is_language_only(config: Mapping[str, Any]) -> bool:
+    """Whether a config is of a language model and nothing else: it nests no other's config and names no tower."""
+    nested = [key for key, value in config.items() if isinstance(value, Mapping) and key.endswith("_config")]
+    towers = [key for key, value in config.items() if value and re.search("vision|visual|audio|speech|image|mm_", key)]
+    return not towers and set(nested) <= {"quantization_config"}
+
+
+def shares_kv(config: Mapping[str, Any], layer: int) -> bool:
+    """Whether a layer uses keys and values of an earlier one, as the last layers of Gemma 3n do: K and V that the files
+    have for it lead nowhere, and `transformers` makes no such module."""
+    text = text_config(config)
+    shared, layers = text.get("num_kv_shared_layers"), text.get("num_hidden_layers")
+    return isinstance(shared, int) and isinstance(layers, int) and layer >= layers - shared
 
 
 def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:

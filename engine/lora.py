@@ -7,8 +7,11 @@ from math import isnan
 from typing import Any, Literal
 
 from .errors import ChoiceError
+from .evidence import layers_of
+from .layout import is_language_only, shares_kv
 from .metrics import Metrics
 from .model import HEADS, Job, MatrixInfo, Model
+from .peft_names import ALONE, Targets, targets
 from .results import Tables, TablesOf
 from .text import plural
 
@@ -16,6 +19,7 @@ Basis = Literal["whole matrices", "heads"]
 
 _COLUMNS = {field.name: number for number, field in enumerate(fields(Metrics))}
 _LEFT_OUT_SHOWN = 3
+_COUNT = "A class may call them in memory as it likes, so compare what peft's print_trainable_parameters() says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Module:
     """A linear layer that an adapter can be laid beside."""
 
     name: str
-    """By which peft finds it: the end of its name in the model, such as `layers.0.self_attn.q_proj`."""
+    """The end of its name in memory, such as `layers.0.self_attn.q_proj`."""
     rows: int
     cols: int
     energy_rank: int
@@ -48,6 +52,8 @@ class Modules:
     basis: Basis
     left_out: tuple[str, ...]
     """Why others have none, a sentence each."""
+    targets: Targets = ALONE
+    """How peft finds them among all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class LoraPlan:
     budget: int
     basis: Basis
     left_out: tuple[str, ...]
+    targets: Targets = ALONE
 
     @property
     def parameters(self) -> int:
@@ -73,7 +80,7 @@ class LoraPlan:
         return {
             "r": middle,
             "lora_alpha": middle,
-            "target_modules": list(pattern),
+            "target_modules": self.targets.target_modules(list(pattern)),
             "rank_pattern": pattern,
             "alpha_pattern": dict(pattern),
         }
@@ -97,6 +104,7 @@ class LoraPlan:
         planned = f"{plural(len(ranks), 'module')} of rank {span}, {self.parameters:,} of {self.budget:,} parameters."
         return (
             f"LoRA plan: {planned}{more} Ranks follow the rank at 95 % energy, from {source}.",
+            *([f"{self.targets.doubt} {_COUNT}: {self.parameters:,}."] if self.targets.doubt else []),
             *self.left_out[:_LEFT_OUT_SHOWN],
             *([f"{plural(more_left, 'more module')} left out."] if more_left > 0 else []),
         )
@@ -109,22 +117,33 @@ def lora_modules(model: Model, tables: TablesOf) -> Modules:
     those of its heads, for every module: as many directions keep 95 % of each head's energy, and so of the whole
     matrix's, which may need fewer where heads share directions.
     """
-    found = [(layer, matrix, info) for layer in model.layers for matrix, info in model.attention(layer)]
+    layers = layers_of(model)
+    found = [(layer, matrix, info) for layer in layers for matrix, info in model.attention(layer)]
     wholes = {info.job: tables(info.job) for _, _, info in found}
     basis: Basis = "whole matrices" if all(wholes[info.job] or info.problem for _, _, info in found) else "heads"
-    heads = {layer: tables(Job(layer, HEADS)) for layer in model.layers} if basis == "heads" else {}
+    heads = {layer: tables(Job(layer, HEADS)) for layer in layers} if basis == "heads" else {}
+    undivided = {(layer, part.matrix) for layer in layers for part in model.head_tensors(layer) if part.problem}
+    config = model.checkpoint.config or {}
+    parts = {part.matrix: part for part in model.placement.architecture.heads}
     modules, left_out = [], []
     for layer, matrix, info in found:
         table, name = (heads[layer], matrix) if basis == "heads" else (wholes[info.job], info.matrix)
         rank, why = _energy_rank(info, table, name)
-        module = Module(_suffix(model, info), info.rows, info.cols, rank)
-        if not why and module.largest < 1:
+        module = Module(model.placement.module(layer, parts[matrix]), info.rows, info.cols, rank)
+        if (layer, matrix) in undivided and not info.problem:
+            why = "has another shape than config.json says, and so than its module"
+        elif parts[matrix].shared and shares_kv(config, layer):
+            why = "is not used, for the layer has the keys and values of an earlier one"
+        elif not why and module.largest < 1:
             why = "is too small for an adapter to have fewer parameters"
         if why:
             left_out.append(f"{info.address} is left out: it {why}.")
         else:
             modules.append(module)
-    return Modules(tuple(modules), basis, tuple(left_out))
+    found_by = targets(
+        model.placement, model.checkpoint.tensors, is_language_only=bool(config) and is_language_only(config)
+    )
+    return Modules(tuple(modules), basis, tuple(left_out), found_by)
 
 
 def _energy_rank(info: MatrixInfo, table: Tables | None, name: str) -> tuple[int, str]:
@@ -140,20 +159,6 @@ def _energy_rank(info: MatrixInfo, table: Tables | None, name: str) -> tuple[int
         if figures[_COLUMNS["sigma_first"]] > 0:
             total += int(figures[_COLUMNS["energy_rank_95"]])
     return min(total, info.n), "" if total else "is all zeros"
-
-
-def _suffix(model: Model, info: MatrixInfo) -> str:
-    """The module's name from the layers on, which holds below any class of the model; in full where that is not unique.
-
-    peft compares the end of a module's name with `target_modules`, and as a regular expression with the patterns; a
-    dot there matches itself, and no other module of a checkpoint differs in nothing else.
-    """
-    module = info.tensor.removesuffix(".weight")
-    parts = module.split(".")
-    layer = len(parts) - 1 - parts[::-1].index(str(info.address.layer))
-    short = ".".join(parts[max(0, layer - 1) :])
-    others = (name for name in model.checkpoint.tensors if name != info.tensor)
-    return module if any(name.endswith(f".{short}.weight") for name in others) else short
 
 
 def lora_plan(modules: Modules, budget: int) -> LoraPlan:
@@ -194,4 +199,4 @@ def lora_plan(modules: Modules, budget: int) -> LoraPlan:
     chosen = tuple((module, rank) for module, rank in zip(modules.modules, ranks, strict=True) if rank)
     dropped = len(ranks) - len(chosen)
     beyond = [f"{plural(dropped, 'module')} left out: the budget is too small for rank 1 of all."] if dropped else []
-    return LoraPlan(chosen, budget, modules.basis, (*beyond, *modules.left_out))
+    return LoraPlan(chosen, budget, modules.basis, (*beyond, *modules.left_out), modules.targets)

@@ -159,6 +159,11 @@ class Model:
         return self.checkpoint.key
 
     @property
+    def placement(self) -> Placement:
+        """Which tensors are the decoder's."""
+        return self._placement
+
+    @property
     def layers(self) -> tuple[int, ...]:
         """The numbers of the layers that are there, ascending (a single shard may hold only some)."""
         return self._placement.layers

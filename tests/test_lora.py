@@ -158,15 +158,6 @@ def test_without_heads_the_whole_matrices_are_planned_for(tmp_path: Path) -> Non
     assert (len(found.modules), found.basis) == (8, "whole matrices")
 
 
-def test_a_name_that_another_tower_shares_is_given_in_full(tmp_path: Path) -> None:
-    other = "vision_tower.layers.1.self_attn.q_proj.weight"
-    folder = write_checkpoint(tmp_path / "m", overrides={other: torch.ones(64, 64)}).folder
-    with Analysis(folder, device="cpu", cache_dir=tmp_path / "c") as analysis:
-        names = [module.name for module in modules_of(analysis).modules]
-    assert "model.layers.1.self_attn.q_proj" in names
-    assert "layers.0.self_attn.q_proj" in names
-
-
 @pytest.mark.parametrize("kind", [AutoModelForCausalLM, AutoModel])
 def test_the_real_peft_gives_every_module_its_planned_rank(
     kind: type[AutoModelForCausalLM | AutoModel], tmp_path: Path

@@ -1,0 +1,94 @@
+"""How peft finds the planned modules in memory, where `transformers` may name them otherwise than the files do.
+
+A checkpoint says `language_model.model.layers.0.self_attn.q_proj`; in memory it is
+`model.language_model.layers.0.self_attn.q_proj`, `language_model.layers.0.…` or, where only the language model is made,
+`model.layers.0.…`: that depends on the class and on the version of `transformers`. From `layers` on, all agree. What
+stands before leads to the language model or to a tower that sees or hears, whose modules may end alike. So a module is
+found by its ending, and not below anything that leads to another stack.
+
+peft compares `target_modules` with the end of a module's name when it is a list, and with all of it, as a regular
+expression, when it is text; the keys of `rank_pattern` are regular expressions for the end. A dot there matches itself.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .architectures import TOWER, Placement
+from .text import printable, shortened
+
+_WRAPPERS = frozenset({"model", "base_model", "module", "_orig_mod", "_fsdp_wrapped_module"})
+"""What classes and wrappers put before their parts, or leave out."""
+
+_LANGUAGE = frozenset({"language_model", "text_model", "llm", "decoder"})
+"""What a language model may be called in memory, whatever the files call it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """How the modules of one stack are told from those of others."""
+
+    is_alone: bool = True
+    """Whether no class has another stack whose modules could end alike, so that a list of endings will do."""
+    barred: tuple[str, ...] = ()
+    """Regular expressions for a part of a name that leads to another stack."""
+    needed: tuple[str, ...] = ()
+    """The same for what leads to this one, where another stack's name has no part of its own."""
+    doubt: str = ""
+    """A sentence on another language model in the same files, which may be called anything in memory; or empty."""
+
+    def target_modules(self, endings: Sequence[str]) -> list[str] | str:
+        """`LoraConfig.target_modules` for the modules that end so."""
+        if self.is_alone:
+            return list(endings)
+        barred = rf"(?!(?:.*\.)?(?:{'|'.join(self.barred)})\.)" if self.barred else ""
+        needed = "".join(rf"(?=(?:.*\.)?{part}\.)" for part in self.needed)
+        return rf"{barred}{needed}(?:.*\.)?(?:{'|'.join(map(re.escape, endings))})"
+
+
+ALONE = Targets()
+"""Of a checkpoint that holds one stack, in memory too."""
+
+
+def targets(placement: Placement, names: Iterable[str], *, is_language_only: bool) -> Targets:
+    """How a stack is told from all others, by the names of a checkpoint's tensors.
+
+    `is_language_only` is what the config says: a checkpoint that is one shard of several may hold no tensor of a vision
+    tower that is there in memory.
+    """
+    ours = _parts(placement, placement.prefix)
+    others = sorted(_prefixes(placement, names) - {placement.prefix})
+    barred: list[str] = []
+    needed: list[str] = []
+    doubt = ""
+    (needed if TOWER.search(placement.prefix) else barred).append(rf"[^.]*(?:{TOWER.pattern})[^.]*")
+    for prefix in others:
+        foreign = [part for part in _parts(placement, prefix) if part not in ours]
+        telling = [part for part in foreign if part not in _LANGUAGE]
+        lacking = [part for part in ours if part not in _parts(placement, prefix)]
+        if telling or not lacking:
+            barred += map(re.escape, telling or foreign)
+        else:
+            needed += map(re.escape, lacking[:1])
+        if not TOWER.search(prefix):
+            doubt = f"{shortened(printable(prefix), 200)}… holds modules of the same names."
+    return Targets(is_language_only and not others, _once(barred), _once(needed), doubt)
+
+
+def _parts(placement: Placement, prefix: str) -> tuple[str, ...]:
+    """What leads to a stack's layers, without what wraps it."""
+    before = prefix.removesuffix(f"{placement.architecture.layers}.")
+    return tuple(part for part in before.split(".") if part and not part.isdigit() and part not in _WRAPPERS)
+
+
+def _prefixes(placement: Placement, names: Iterable[str]) -> set[str]:
+    """What stands before the number of a layer that has a module of the same name as a planned one can have."""
+    modules = (part.tensor.removesuffix(".weight") for part in placement.architecture.heads)
+    pattern = re.compile(
+        rf"(?P<prefix>(?:.+\.)?{placement.architecture.layers}\.)\d+\.(?:{'|'.join(map(re.escape, modules))})\..+"
+    )
+    return {found["prefix"] for name in names if (found := pattern.fullmatch(name))}
+
+
+def _once(parts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parts))
