@@ -6,6 +6,7 @@ import json
 import os
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -79,6 +80,8 @@ class Checkpoint:
     """Identifies what is in the files, as far as headers and config tell; the same for a copy elsewhere."""
     absent: set[str] = field(default_factory=set)
     """Tensors that the index names and their shards, as far as they have been read, do not have."""
+    dtypes: Counter[str] = field(default_factory=Counter)
+    """How many matrices have which dtype, as far as is known."""
 
     @cached_property
     def _indexed(self) -> dict[str, list[str]]:
@@ -152,6 +155,8 @@ class Checkpoint:
             # The index decides: a tensor that it does not name here is not part of the model.
             found = [ref for ref in found if self.index.get(ref.name) == shard]
         self.tensors.update((ref.name, ref) for ref in found)
+        if shard in self.unread_shards:
+            self.dtypes.update(ref.dtype for ref in found if len(ref.shape) == 2)
         self.unread_shards.discard(shard)
         return header
 

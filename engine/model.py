@@ -186,9 +186,8 @@ class Model:
     @property
     def dtype(self) -> str:
         """The dtype of most of the decoder's tensors, as far as they are known; else what the config says, or empty."""
-        names = [shown_dtype(ref) for ref in self.checkpoint.tensors.values() if len(ref.shape) == 2]
-        if names:
-            return max(set(names), key=names.count)
+        for dtype, _ in self.checkpoint.dtypes.most_common(1):
+            return DTYPES.get(dtype, dtype.lower())
         config = text_config(self.checkpoint.config or {})
         return _CONFIG_DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "")
 
@@ -237,8 +236,17 @@ class Model:
 
     def has_heads(self, layer: int) -> bool:
         """Whether the layer's attention can be divided into heads."""
-        names = (self._placement.tensor(layer, part.tensor) for part in self._placement.architecture.heads)
-        return self.counts is not None and any(name in self.checkpoint.tensors for name in names)
+        return layer in self._with_heads
+
+    @cached_property
+    def _with_heads(self) -> frozenset[int]:
+        """The layers that have a matrix of their heads: names tell, which are all known from the beginning."""
+        if not self.counts:
+            return frozenset()
+        parts, known = self._placement.architecture.heads, self.checkpoint.tensors
+        return frozenset(
+            layer for layer in self.layers if any(self._placement.tensor(layer, part.tensor) in known for part in parts)
+        )
 
     def head_tensors(self, layer: int) -> tuple[SlicedTensor, ...]:
         """The attention tensors of a layer that are in the checkpoint, in the order Q K V O."""

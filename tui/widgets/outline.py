@@ -3,9 +3,10 @@
 Children are worked out when a node is opened, so a model of any size costs nothing until it is looked at.
 """
 
-from collections.abc import Iterator, Set
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 from svdtui.engine.address import Address
 from svdtui.engine.model import Job, Model
@@ -58,14 +59,46 @@ def shows_any(node: Node, slices: Set[tuple[str, int]], model: Model) -> bool:
     return any((info.matrix, info.index) in slices for info in infos)
 
 
-class Outline:
-    """The visible nodes of a model's tree, in order. The root is always open."""
+class Outline(Sequence[Node]):
+    """The visible nodes of a model's tree, in order. The root is always open.
+
+    A layer is a number until it is asked for, and only what lies below open ones is a list: no key costs more in a
+    model of many layers, as long as few of them are open.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        root = Node("model", Address(), 0, "model")
-        self._open = {root.key}
-        self.nodes: list[Node] = [root, *self.children(root)]
+        self._root = Node("model", Address(), 0, "model")
+        self._open = {self._root.key}
+        self._outer = [*self._matrices(self._root)]
+        self._below: dict[int, list[Node]] = {}
+        """Which of the root's children is open → the visible nodes below it."""
+        self._opened: list[int] = []
+        """The keys of `_below`, ascending."""
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes themselves."""
+        return self
+
+    def __len__(self) -> int:
+        return 1 + len(self.model.layers) + len(self._outer) + sum(map(len, self._below.values()))
+
+    @overload
+    def __getitem__(self, index: int) -> Node: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Node]: ...
+
+    def __getitem__(self, index: int | slice) -> Node | Sequence[Node]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if not index:
+            return self._root
+        branch, below = self._locate(index)
+        return self._below[branch][below - 1] if below else self._branch(branch)
 
     def is_open(self, node: Node) -> bool:
         """Whether the node's children are in the list."""
@@ -75,55 +108,124 @@ class Outline:
         """The nodes directly inside `node`."""
         model, address, depth = self.model, node.address, node.depth + 1
         if node.kind == "model":
-            for layer in model.layers:
-                job = next(iter(model.jobs(Address(layer))), None) if model.has_heads(layer) else None
-                yield Node("layer", Address(layer), depth, f"layer {layer}", job=job)
+            yield from map(self._branch, range(len(model.layers) + len(self._outer)))
         elif node.kind == "layer" and address.layer is not None and model.has_heads(address.layer):
             job = next(iter(model.jobs(address)), None)
             for head in range(model.heads):
                 yield Node("head", Address(address.layer, head), depth, f"head {head}", job=job)
             if model.matrices(address):
                 yield Node("whole", Address(address.layer, is_whole=True), depth, "whole")
-            return
-        if node.expandable:
-            for info in model.matrices(address):
-                detail = f"kv {info.kv_head}" if info.kv_head is not None else ""
-                yield Node("matrix", info.address, depth, info.label, detail, info.job)
+        elif node.expandable:
+            yield from self._matrices(node)
+
+    def _matrices(self, node: Node) -> Iterator[Node]:
+        for info in self.model.matrices(node.address):
+            detail = f"kv {info.kv_head}" if info.kv_head is not None else ""
+            yield Node("matrix", info.address, node.depth + 1, info.label, detail, info.job)
+
+    def _branch(self, number: int) -> Node:
+        """A child of the root: the layers, then the matrices outside them."""
+        model = self.model
+        if number >= len(model.layers):
+            return self._outer[number - len(model.layers)]
+        layer = model.layers[number]
+        job = next(iter(model.jobs(Address(layer))), None) if model.has_heads(layer) else None
+        return Node("layer", Address(layer), 1, f"layer {layer}", job=job)
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """The child of the root that a node is or lies below, and how many nodes below it."""
+        number = index - 1
+        for branch in self._opened:
+            if number <= branch:
+                break
+            below = len(self._below[branch])
+            if number <= branch + below:
+                return branch, number - branch
+            number -= below
+        return number, 0
+
+    def _place(self, branch: int) -> int:
+        """Where a child of the root is."""
+        return 1 + branch + sum(len(self._below[each]) for each in self._opened if each < branch)
 
     def expand(self, index: int) -> int:
         """Open a node; returns how many nodes appeared below it."""
-        node = self.nodes[index]
+        node = self[index]
         if not node.expandable or self.is_open(node):
             return 0
         self._open.add(node.key)
         inside = list(self._visible_below(node))
         if not inside:
             self._open.discard(node.key)
-        self.nodes[index + 1 : index + 1] = inside
+            return 0
+        branch, below = self._locate(index)
+        if below:
+            self._below[branch][below:below] = inside
+        else:
+            self._below[branch] = inside
+            insort(self._opened, branch)
         return len(inside)
 
     def collapse(self, index: int) -> int:
         """Close a node; returns how many nodes went."""
-        node = self.nodes[index]
+        node = self[index]
         if node.kind == "model" or not self.is_open(node):
             return 0
-        end = index + 1
-        while end < len(self.nodes) and self.nodes[end].depth > node.depth:
-            end += 1
-        del self.nodes[index + 1 : end]
         self._open.discard(node.key)
-        return end - index - 1
+        branch, below = self._locate(index)
+        nodes = self._below[branch]
+        if not below:
+            del self._below[branch]
+            self._opened.remove(branch)
+            return len(nodes)
+        end = below
+        while end < len(nodes) and nodes[end].depth > node.depth:
+            end += 1
+        del nodes[below:end]
+        return end - below
+
+    def close_others(self, address: Address) -> None:
+        """Close layers and heads that do not hold `address`."""
+        for branch in reversed([*self._opened]):
+            nodes, place = self._below[branch], self._place(branch)
+            for below in range(len(nodes), 0, -1):
+                node = nodes[below - 1]
+                if self.is_open(node) and (
+                    node.address.layer != address.layer or (node.kind == "head" and node.address.head != address.head)
+                ):
+                    self.collapse(place + below)
+            if self[place].address.layer != address.layer:
+                self.collapse(place)
 
     def parent(self, index: int) -> int:
         """Where the node is that holds this one; the root holds itself."""
-        depth = self.nodes[index].depth
-        while index and self.nodes[index].depth >= depth:
-            index -= 1
-        return index
+        if not index:
+            return 0
+        branch, below = self._locate(index)
+        if not below:
+            return 0
+        nodes = self._below[branch]
+        depth = nodes[below - 1].depth
+        while below and nodes[below - 1].depth >= depth:
+            below -= 1
+        return self._place(branch) + below
 
     def find(self, kind: Kind, address: Address) -> int | None:
         """Where a node is, when it is visible."""
-        return next((i for i, node in enumerate(self.nodes) if node.key == (kind, address)), None)
+        if kind == "model":
+            return 0
+        layers = self.model.layers
+        if address.layer is None:
+            branch = len(layers) + next((i for i, node in enumerate(self._outer) if node.address == address), len(self))
+        else:
+            branch = bisect_left(layers, address.layer)
+        if branch >= len(layers) + len(self._outer):
+            return None
+        if self._branch(branch).key == (kind, address):
+            return self._place(branch)
+        nodes = self._below.get(branch, [])
+        found = next((i for i, node in enumerate(nodes, 1) if node.key == (kind, address)), None)
+        return None if found is None else self._place(branch) + found
 
     def reveal(self, address: Address) -> int:
         """Open whatever holds `address`, and return where it is; the nearest thing that exists if it does not."""

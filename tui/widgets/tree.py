@@ -62,24 +62,24 @@ class ModelTree(Painted, can_focus=True):
     @property
     def node(self) -> Node:
         """The node under the cursor."""
-        return self.outline.nodes[self._cursor]
+        return self.outline[self._cursor]
 
     def select(self, address: Address, *, tidy: bool = False) -> None:
         """Put the cursor on a place, opening what holds it; with `tidy`, close the branches that are left behind."""
         if tidy:
-            self._close_others(address)
+            self.outline.close_others(address)  # stepping from layer to layer leaves no trail
         self._move(self.outline.reveal(address))
 
     def paint(self, width: int, height: int) -> Iterator[Line]:
         """The visible part of the outline."""
         if not self._is_scrolled:
             self._keep_in_view(height)
-        self._top = max(0, min(self._top, len(self.outline.nodes) - height))
-        for index in range(self._top, min(self._top + height, len(self.outline.nodes))):
+        self._top = max(0, min(self._top, len(self.outline) - height))
+        for index in range(self._top, min(self._top + height, len(self.outline))):
             yield self._line(index, width)
 
     def _line(self, index: int, width: int) -> Line:
-        node = self.outline.nodes[index]
+        node = self.outline[index]
         twig = ("▾ " if self.outline.is_open(node) else "▸ ") if node.expandable else "  "
         start = "  " * max(0, node.depth - 1) + ("" if node.kind == "model" else twig)
         mark = self._mark(node)
@@ -104,22 +104,12 @@ class ModelTree(Painted, can_focus=True):
             self._top = self._cursor + margin + 1 + step - height
 
     def _move(self, index: int) -> None:
-        self._cursor = max(0, min(index, len(self.outline.nodes) - 1))
+        self._cursor = max(0, min(index, len(self.outline) - 1))
         self._is_scrolled = False
         self.repaint()
         if self.node.key != self._announced:
             self._announced = self.node.key
             self.post_message(self.Moved(self.node))
-
-    def _close_others(self, address: Address) -> None:
-        """Close layers and heads that do not hold `address`, so that stepping from layer to layer leaves no trail."""
-        for index in reversed(range(1, len(self.outline.nodes))):
-            node = self.outline.nodes[index]
-            if not self.outline.is_open(node):
-                continue
-            same_layer = node.address.layer == address.layer
-            if not same_layer or (node.kind == "head" and node.address.head != address.head):
-                self.outline.collapse(index)
 
     def action_up(self) -> None:
         """One line up."""
@@ -135,7 +125,7 @@ class ModelTree(Painted, can_focus=True):
 
     def action_end(self, direction: int) -> None:
         """The first or the last line."""
-        self._move(len(self.outline.nodes) - 1 if direction > 0 else 0)
+        self._move(len(self.outline) - 1 if direction > 0 else 0)
 
     def action_collapse(self) -> None:
         """Close the node; on a closed one, go to its parent."""
@@ -182,7 +172,7 @@ class ModelTree(Painted, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """A click selects; on the arrow, or twice, it also opens or closes."""
         index = self._top + event.y
-        if index < len(self.outline.nodes):
+        if index < len(self.outline):
             self._move(index)
             on_arrow = event.x < 2 * max(1, self.node.depth)
             if on_arrow or event.chain == 2:
