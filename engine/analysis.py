@@ -46,6 +46,7 @@ class Analysis:
         solver: `gram64` (exact and fast), `svd32` (the article's) or `svd64`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         cache_dir: where results are kept, instead of the user's cache folder.
+        stack: which of several stacks of layers, by its name; None for the language model's.
         k: how many values the top and bottom ratios add up.
 
     Raises:
@@ -61,6 +62,7 @@ class Analysis:
         solver: Solver = "gram64",
         device: str = "auto",
         cache_dir: str | Path | None = None,
+        stack: str | None = None,
         k: int = DEFAULT_K,
     ) -> None:
         if solver not in SOLVERS:
@@ -71,7 +73,7 @@ class Analysis:
         if isinstance(model, Model):
             self.model = model
         else:
-            self.model = open_model(model, revision=revision, offline=offline, cache_dir=folder)
+            self.model = open_model(model, revision=revision, offline=offline, cache_dir=folder, stack=stack)
         self.k = k
         self._solver: Solver = solver
         self._device = device
@@ -249,7 +251,10 @@ class Analysis:
         from .job_request import Opening
 
         cache_dir = str(self._cache_dir.absolute()) if self._cache_dir else None
-        opening = Opening(self.model.location, self.model.key, self._solver, self._device, cache_dir, self._offline)
+        opening = Opening(
+            *(self.model.location, self.model.key, self._solver, self._device, cache_dir, self._offline),
+            stack=self.model.asked_stack,
+        )
         if executor is not None:
             from .workers import ExecutorWorkers
 

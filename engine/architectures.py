@@ -1,7 +1,7 @@
 """The architectures that svdtui knows, as data. To add one, add an entry here; no other module names a tensor."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .layout import HeadMatrix
@@ -21,35 +21,14 @@ class Architecture:
     outer: Mapping[str, str]
     """Matrices outside the layers: shown name → end of the tensor's name."""
 
-    def find(self, names: Iterable[str]) -> "Placement | None":
-        """Where the decoder's layers are among a checkpoint's tensors, or None when there are none.
-
-        A multimodal model has towers of its own with similar names; the decoder is the stack that holds most of
-        the tensors named here, and of two equals the one nearer to the root.
-        """
-        known = [part.tensor for part in self.heads]
-        known += [tensor for tensor in self.whole.values() if tensor not in known]
-        pattern = re.compile(
-            rf"(?P<prefix>(?:.+\.)?){self.layers}\.(?P<layer>0|[1-9]\d{{0,5}})\.(?:{'|'.join(map(re.escape, known))})",
-            re.ASCII,
-        )
-        stacks: dict[str, list[int]] = {}
-        for name in names:
-            if found := pattern.fullmatch(name):
-                stacks.setdefault(found["prefix"], []).append(int(found["layer"]))
-        if not stacks:
-            return None
-        prefix = max(stacks, key=lambda p: (_is_text(p), len(stacks[p]), -p.count("."), p))
-        return Placement(self, f"{prefix}{self.layers}.", tuple(sorted(set(stacks[prefix]))))
+    @property
+    def known(self) -> frozenset[str]:
+        """All tensors of a layer that are known, by their names below it."""
+        return frozenset((*(part.tensor for part in self.heads), *self.whole.values()))
 
 
 TOWER = re.compile(r"vision|visual|video|audio|speech|image|encoder")
 """What the name of a tower that sees or hears has in it."""
-
-
-def _is_text(prefix: str) -> bool:
-    """Whether a prefix can be the language model's: a vision or audio tower's says so."""
-    return not TOWER.search(prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +38,12 @@ class Placement:
     architecture: Architecture
     prefix: str
     layers: tuple[int, ...]
+    names: Mapping[tuple[int, str], str]
+    """Layer and name below it → the tensor's full name, which wrappers may have lengthened."""
 
     def tensor(self, layer: int, suffix: str) -> str:
-        """The full name of a layer's tensor."""
-        return f"{self.prefix}{layer}.{suffix}"
+        """The full name of a layer's tensor; of one that is not there, that which it would have."""
+        return self.names.get((layer, suffix)) or f"{self.prefix}{layer}.{suffix}"
 
     def module(self, layer: int, part: HeadMatrix) -> str:
         """The end of the name of a layer's module, which is the same in any class: `layers.0.self_attn.q_proj`."""
@@ -92,9 +73,3 @@ LLAMA = Architecture(
 """Llama, Mistral, Qwen2, Qwen3, SmolLM, Gemma 1 to 3 and others that keep Llama's names."""
 
 ARCHITECTURES = (LLAMA,)
-
-
-def find_architecture(names: Iterable[str]) -> Placement | None:
-    """The first architecture whose layers are among these tensor names."""
-    names = tuple(names)
-    return next(filter(None, (architecture.find(names) for architecture in ARCHITECTURES)), None)

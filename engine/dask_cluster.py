@@ -54,7 +54,7 @@ class DaskWorkers(ExecutorWorkers):
     def __init__(self, address: str, opening: Opening, model: Model, store: Store, hear: Hear = hear_nothing) -> None:
         self._address = address
         self._client, note = _connect(address)
-        theirs = replace(opening, cache_dir=None, key=None, contents=model.checkpoint.contents)
+        theirs = replace(opening, cache_dir=None, key=None, contents=model.contents)
         try:
             silent = "Not all Dask workers answer: see which of them was stopped, or cannot be reached."
             workers = _within(_CONNECT_SECONDS, lambda: _workers(self._client, address), address, silent)

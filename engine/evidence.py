@@ -15,6 +15,7 @@ from .choices import DEFAULT_K
 from .grid import grid
 from .metrics import METRICS, Metrics
 from .model import HEADS, Job, Model
+from .notes import beyond_note
 from .results import Tables, TablesOf
 from .text import listed, plural
 
@@ -171,7 +172,7 @@ def gather(model: Model, tables: TablesOf, *, k: int = DEFAULT_K) -> Evidence:
 
 def layers_of(model: Model) -> tuple[int, ...]:
     """The layers that findings, candidates and plans are about."""
-    return model.layers
+    return model.depth_layers
 
 
 def layers_with_heads(model: Model) -> tuple[int, ...]:
@@ -221,9 +222,11 @@ def _wholes(model: Model, tables: TablesOf) -> Iterator[WholeFigures | None]:
 def _notes(model: Model, layers: tuple[int, ...]) -> Iterator[str]:
     if model.heads_problem:
         yield model.heads_problem
-    elif len(layers) < len(model.layers):
-        without = len(model.layers) - len(layers)
-        yield f"{plural(without, 'layer')} of {len(model.layers):,} have no attention heads and are left out."
+    elif len(layers) < len(model.depth_layers):
+        without = len(model.depth_layers) - len(layers)
+        yield f"{plural(without, 'layer')} of {len(model.depth_layers):,} have no attention heads and are left out."
+    if beyond := beyond_note(model):
+        yield beyond
     if model.fewer_layers:
         yield f"{model.fewer_layers} All that is said here is about these."
     if layers and layers[0] != 0:

@@ -32,7 +32,7 @@ class Grid:
 
 
 def grid(model: Model, matrix: str, metric: str, tables: TablesOf, layers: tuple[int, ...] | None = None) -> Grid:
-    """What is known so far of one metric of one head matrix, in all layers or in some.
+    """What is known so far of one metric of one head matrix, in all layers that the config counts, or in some.
 
     Raises:
         AddressError: the model has no such head matrix.
@@ -40,7 +40,7 @@ def grid(model: Model, matrix: str, metric: str, tables: TablesOf, layers: tuple
     """
     if metric not in _COLUMNS:
         raise ChoiceError(f"There is no metric {metric!r}.", f"Use one of {', '.join(_COLUMNS)}.")
-    layers = model.layers if layers is None else layers
+    layers = model.depth_layers if layers is None else layers
     values = np.full((len(layers), model.slices(matrix)), np.nan)
     computed = np.zeros(len(layers), dtype=bool)
     for row, layer in enumerate(layers):

@@ -31,9 +31,18 @@ class Spare:
         """What it has been told to compute."""
         self.since = 0.0
 
-    def open(self, name: HubName, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool) -> None:
+    def open(
+        self,
+        name: HubName,
+        *,
+        solver: Solver,
+        device: str,
+        cache_dir: Path | None,
+        offline: bool,
+        stack: str | None = None,
+    ) -> None:
         """Have it open a model on the Hub; `opened` waits for that."""
-        self.request = _request(asdict(name), None, solver, device, cache_dir, offline=offline)
+        self.request = _request(asdict(name), None, stack, solver, device, cache_dir, offline=offline)
         self.process.send(self.request)
 
     async def opened(self) -> dict[str, Any] | None:
@@ -69,12 +78,13 @@ class Spare:
 
 def request_for(model: Model, *, solver: Solver, device: str, cache_dir: Path | None, offline: bool) -> dict[str, Any]:
     """What tells a worker to open a model: the fields of `job_request.Opening`."""
-    return _request(model.location, model.key, solver, device, cache_dir, offline=offline)
+    return _request(model.location, model.key, model.asked_stack, solver, device, cache_dir, offline=offline)
 
 
 def _request(
     location: str | dict[str, Any],
     key: str | None,
+    stack: str | None,
     solver: Solver,
     device: str,
     cache_dir: Path | None,
@@ -84,6 +94,7 @@ def _request(
     return {
         "location": location,
         "key": key,
+        "stack": stack,
         "solver": solver,
         "device": device,
         "cache_dir": str(cache_dir or default_cache_dir()),

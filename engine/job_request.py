@@ -41,6 +41,8 @@ class Opening:
     """Threads of the CPU to use; None for as many as its BLAS would."""
     contents: str | None = None
     """What is in the model's files, for a machine that may have a copy of them; other ones are refused."""
+    stack: str | None = None
+    """Which of several stacks of layers; None for that which is shown unless another one is asked for."""
 
     def open(
         self, watch: Watch = no_watch, opened: Callable[[Model], None] = lambda model: None
@@ -56,8 +58,8 @@ class Opening:
             EngineError: it cannot be opened here.
         """
         cache_dir = Path(self.cache_dir) if self.cache_dir else None
-        model = open_model(self.location, offline=self.offline, cache_dir=cache_dir, watch=watch)
-        if self.key not in {None, model.key} or self.contents not in {None, model.checkpoint.contents}:
+        model = open_model(self.location, offline=self.offline, cache_dir=cache_dir, stack=self.stack, watch=watch)
+        if self.key not in {None, model.key} or self.contents not in {None, model.contents}:
             raise ModelChangedError(f"{model.name} has changed since it was opened.", "Quit and open the model again.")
         opened(model)
         from .compute import Computer  # torch, with an accelerator

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .config_parts import language_part, number
 from .errors import ConfigError, LayoutError
 
 Side = Literal["rows", "columns"]
@@ -64,7 +65,7 @@ class HeadCounts:
             )
         weights = self.head_dim * other
         if weights > _LARGEST_HEAD:
-            raise LayoutError(
+            return LayoutError(
                 f"{name} has {weights:,} weights in each head, more than the {_LARGEST_HEAD:,} that are read.",
                 "This is no ordinary model; get it from its publisher.",
             )
@@ -83,6 +84,12 @@ _MISMATCH_HINT = (
 )
 
 
+_LARGEST_HEAD = 2**24
+"""Weights of a head's slice: several times those of the largest models, and little enough for any memory."""
+
+MOST_HEADS = 4096
+"""More heads than any model has; a tree of them can still be drawn."""
+
 CONFIG_DEFAULTS: Mapping[str, Mapping[str, int]] = {
     "llama": {"hidden_size": 4096, "num_attention_heads": 32},
     "mistral": {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8},
@@ -97,12 +104,6 @@ Published multimodal configs (gemma-3-4b-it, llava-1.5-7b) leave such fields out
 """
 
 
-def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a config that is about the language model; in a multimodal one it stands under `text_config`."""
-    nested = config.get("text_config")
-    return {**config, **nested} if isinstance(nested, Mapping) else config
-
-
 def is_language_only(config: Mapping[str, Any]) -> bool:
     """Whether a config is of a language model and nothing else: it nests no other's config and names no tower."""
     nested = [key for key, value in config.items() if isinstance(value, Mapping) and key.endswith("_config")]
@@ -113,27 +114,26 @@ def is_language_only(config: Mapping[str, Any]) -> bool:
 def shares_kv(config: Mapping[str, Any], layer: int) -> bool:
     """Whether a layer uses keys and values of an earlier one, as the last layers of Gemma 3n do: K and V that the files
     have for it lead nowhere, and `transformers` makes no such module."""
-    text = text_config(config)
+    text = language_part(config)
     shared, layers = text.get("num_kv_shared_layers"), text.get("num_hidden_layers")
     return isinstance(shared, int) and isinstance(layers, int) and layer >= layers - shared
 
 
-def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
-    """The head counts of a config (of its `text_config` in a multimodal model), or None when it does not say.
+def head_counts(part: Mapping[str, Any]) -> HeadCounts | None:
+    """The head counts of the part of a config that is about these layers, or None when it does not say.
 
-    `head_dim` is the config's own when present, else hidden_size / heads.
+    `head_dim` is the config's own when present, and not 0, else hidden_size / heads.
 
     Raises:
         ConfigError: a number is missing its counterpart, is no positive integer, or does not divide.
     """
-    text = text_config(config)
-    text = {**CONFIG_DEFAULTS.get(str(text.get("model_type")), {}), **text}
-    heads = _positive(text, "num_attention_heads", _MOST_HEADS)
+    said = {**CONFIG_DEFAULTS.get(str(part.get("model_type")), {}), **part}
+    heads = number(said, "num_attention_heads", MOST_HEADS)
     if heads is None:
         return None
-    kv_heads = _positive(text, "num_key_value_heads", _MOST_HEADS) or heads
-    hidden = _positive(text, "hidden_size")
-    head_dim = _positive(text, "head_dim")
+    kv_heads = number(said, "num_key_value_heads", MOST_HEADS) or heads
+    hidden = number(said, "hidden_size")
+    head_dim = number(said, "head_dim", lenient=True)
     if heads % kv_heads:
         raise ConfigError(
             f"config.json says {heads} attention heads and {kv_heads} key/value heads, which do not divide.",
@@ -150,24 +150,3 @@ def head_counts(config: Mapping[str, Any]) -> HeadCounts | None:
             )
         head_dim = hidden // heads
     return HeadCounts(heads, kv_heads, head_dim, hidden)
-
-
-_LARGEST = 10**9
-"""Wider than any model is; products of such numbers can still be printed."""
-
-_LARGEST_HEAD = 2**24
-"""Weights of a head's slice: several times those of the largest models, and little enough for any memory."""
-
-_MOST_HEADS = 4096
-"""More heads than any model has; a tree of them can still be drawn."""
-
-
-def _positive(config: Mapping[str, Any], field: str, largest: int = _LARGEST) -> int | None:
-    value = config.get(field)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= largest:
-        raise ConfigError(
-            f"config.json says {field} {value!r}, which is no positive integer of a usual size.", f"Correct {field}."
-        )
-    return value

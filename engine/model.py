@@ -1,16 +1,22 @@
 """A checkpoint seen as layers, heads and matrices, and what must be read for each."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from hashlib import blake2b
 
 from .address import Address
-from .architectures import Placement, find_architecture
+from .architectures import Placement
 from .certainty import Certainty
 from .checkpoint import Checkpoint, TensorRef
+from .config_parts import language_part, layer_count, part_for, setting
 from .errors import AddressError, CheckpointError, ModelNotFoundError, ShardIndexError
-from .layout import HeadCounts, HeadMatrix, head_counts, text_config
+from .layout import HeadCounts, HeadMatrix, head_counts
 from .matrices import DTYPES, HEADS, Job, MatrixInfo, SlicedTensor, is_empty, job_name, shown_dtype, tensor_problem
+from .stacks import find_stacks, listed
 from .text import plural, runs, spans
+from .wrappers import state_in, unwrapped
 
 __all__ = ["DTYPES", "HEADS", "MOST_LAYERS", "Job", "MatrixInfo", "Model", "SlicedTensor", "job_name", "tensor_problem"]
 
@@ -35,22 +41,31 @@ class Model:
         ConfigError: the config's head counts contradict each other.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, stack: str | None = None) -> None:
         self.checkpoint = checkpoint
-        placement = find_architecture(checkpoint.tensors)
-        if placement is None:
-            raise ModelNotFoundError(
-                f"{checkpoint.source.place} holds {len(checkpoint.tensors)} tensors, but no layer whose names "
-                "svdtui knows (…layers.N.self_attn.q_proj.weight and the like).",
-                "See the README for the architectures that are supported.",
-            )
-        self._placement: Placement = placement
+        config = checkpoint.config or {}
+        self.stacks = find_stacks(checkpoint.tensors, layer_count(language_part(config), MOST_LAYERS))
+        """All stacks of layers that can be opened, that which is shown unless another one is asked for first."""
+        if not self.stacks.stacks:
+            raise _nothing_known(checkpoint, self.stacks.states)
+        chosen = self.stacks.choose(stack, self.name)
+        self.stack = chosen.name
+        """What the layers that are shown are called (see `stacks`)."""
+        self.is_main = chosen is self.stacks.stacks[0]
+        self._stack = chosen
+        self._placement = chosen.placement
+        self._counted: tuple[int, Counter[str]] | None = None
+        self._config = part_for(config, chosen.prefix, is_main=self.is_main) if checkpoint.config is not None else None
+        self.layer_count = layer_count(self._config, MOST_LAYERS)
+        """How many layers the config says there are, when it says."""
         self.counts: HeadCounts | None = None
         self.heads_problem: str | None = None
         if checkpoint.config is None:
             self.heads_problem = "Heads are unknown: there is no config.json beside the weights to say how many."
+        elif self._config is None or (not self.is_main and self.layer_count not in {None, len(self.layers)}):
+            self.heads_problem = f"Heads are unknown: config.json does not say how many {self.stack} has."
         else:
-            self.counts = head_counts(checkpoint.config)
+            self.counts = head_counts(self._config)
             if self.counts is None:
                 self.heads_problem = "Heads are unknown: config.json gives no num_attention_heads or hidden_size."
         self._certainty = Certainty(self.counts, self.layers, self._head_refs) if self.counts else None
@@ -62,8 +77,11 @@ class Model:
         slices = (tensor for layer in self.layers for tensor in self.head_tensors(layer))
         if self._certainty and all(tensor.problem for tensor in slices):
             contradiction = self._certainty.first_contradiction()
-            if contradiction is not None:
+            if contradiction is not None and self.is_main:
                 raise contradiction
+            if contradiction is not None:  # the config speaks of the others
+                self.counts = self._certainty = None
+                self.heads_problem = f"Heads are unknown: {contradiction.message}"
         wholes = (self._whole_ref(layer, name) for layer in self.layers for name in self._whole_names(layer))
         if not all(ref is None or ref.is_absent or is_empty(ref) for ref in wholes):
             return
@@ -151,12 +169,43 @@ class Model:
     def home(self) -> str:
         """What stays the same from one version of the model to the next: the folder, or the repository."""
         source = self.checkpoint.source
-        return source.location.removesuffix(f"@{source.revision}") if source.is_lazy else source.location
+        home = source.location.removesuffix(f"@{source.revision}") if source.is_lazy else source.location
+        return home if self.is_main else f"{home} {self.stack}"
 
     @property
     def key(self) -> str:
-        """Identifies the exact files."""
-        return self.checkpoint.key
+        """Identifies the exact files, and which of their stacks is shown."""
+        return self.checkpoint.key + self._suffix
+
+    @property
+    def contents(self) -> str:
+        """Identifies what is in the files, wherever they lie, and which of their stacks is shown."""
+        return self.checkpoint.contents + self._suffix
+
+    @property
+    def _suffix(self) -> str:
+        if self.is_main:
+            return ""
+        label = re.sub(r"[^\w.-]", "_", self.stack, flags=re.ASCII)[:40]
+        return f"+{label}-{blake2b(self._stack.prefix.encode(), digest_size=4).hexdigest()}"
+
+    @property
+    def asked_stack(self) -> str | None:
+        """What opens this stack again; None for that which is shown unless another one is asked for."""
+        return None if self.is_main else self.stack
+
+    @cached_property
+    def depth_layers(self) -> tuple[int, ...]:
+        """The layers that the config counts: those of trends over depth, findings, candidates and plans.
+
+        One beyond them, such as one that predicts further tokens (MTP), is a model of its own.
+        """
+        count = self.layer_count
+        return tuple(layer for layer in self.layers if count is None or layer < count) or self.layers
+
+    def is_beyond(self, layer: int) -> bool:
+        """Whether a layer lies beyond those that the config counts."""
+        return layer > self.depth_layers[-1]
 
     @property
     def placement(self) -> Placement:
@@ -186,10 +235,21 @@ class Model:
     @property
     def dtype(self) -> str:
         """The dtype of most of the decoder's tensors, as far as they are known; else what the config says, or empty."""
-        for dtype, _ in self.checkpoint.dtypes.most_common(1):
+        for dtype, _ in self._dtypes.most_common(1):
             return DTYPES.get(dtype, dtype.lower())
-        config = text_config(self.checkpoint.config or {})
-        return _CONFIG_DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), "")
+        config = self.checkpoint.config or {}
+        said = setting(config, self._config, "dtype") or setting(config, self._config, "torch_dtype")
+        return _CONFIG_DTYPES.get(str(said), "")
+
+    @property
+    def _dtypes(self) -> Counter[str]:
+        if len(self.stacks.stacks) == 1 and not self.stacks.states:
+            return self.checkpoint.dtypes
+        unread = len(self.checkpoint.unread_shards)
+        if self._counted is None or self._counted[0] != unread:
+            refs = (self.checkpoint.tensors[name] for name in self._placement.names.values())
+            self._counted = unread, Counter(ref.dtype for ref in refs if len(ref.shape) == 2)
+        return self._counted[1]
 
     @cached_property
     def _layer_set(self) -> frozenset[int]:
@@ -200,7 +260,13 @@ class Model:
         """Matrices outside the layers → tensors. The shortest name wins: a vision tower may have an embedding too."""
         found: dict[str, str] = {}
         for shown, ending in self._placement.architecture.outer.items():
-            names = [n for n in self.checkpoint.tensors if n == ending or n.endswith("." + ending)]
+            last = ending.partition(".")[0]
+            names = [
+                name
+                for name in self.checkpoint.tensors
+                if last in name and f".{unwrapped(name)}".endswith(f".{ending}") and not state_in(name)
+            ]
+            names = [name for name in names if self.stacks.owner(name) is self._stack]
             if names:
                 found[shown] = min(names, key=lambda n: (len(n), n))
         return found
@@ -290,7 +356,7 @@ class Model:
 
     @property
     def _is_tied(self) -> bool:
-        return text_config(self.checkpoint.config or {}).get("tie_word_embeddings") is True
+        return setting(self.checkpoint.config or {}, self._config, "tie_word_embeddings") is True
 
     def _whole_names(self, layer: int | None) -> tuple[str, ...]:
         names = self._outer if layer is None else self._placement.architecture.whole
@@ -459,9 +525,9 @@ class Model:
     @cached_property
     def fewer_layers(self) -> str:
         """A sentence when there are fewer layers than the config promises, as in a single shard of a model."""
-        promised = text_config(self.checkpoint.config or {}).get("num_hidden_layers")
-        if isinstance(promised, int) and len(self.layers) < promised < MOST_LAYERS:
-            return f"config.json says {plural(promised, 'layer')}; {len(self.layers):,} are in these files."
+        promised, there = self.layer_count, len(self.depth_layers)
+        if promised is not None and there < promised:
+            return f"config.json says {plural(promised, 'layer')}; {there:,} are in these files."
         return ""
 
     @property
@@ -490,3 +556,19 @@ class Model:
                 Address(parent.layer, head) for head in range(self.heads if self.has_heads(parent.layer) else 0)
             )
         yield from (info.address for info in self.matrices(parent))
+
+
+def _nothing_known(checkpoint: Checkpoint, states: tuple[str, ...]) -> ModelNotFoundError:
+    """Why there is no model in these tensors."""
+    place = checkpoint.source.place
+    if states:
+        what = "optimiser states or gradients"
+        return ModelNotFoundError(
+            f"{place} holds {what} ({listed(states)}), and no weights of a layer.",
+            "Give the weights that were saved beside them, such as model.safetensors.",
+        )
+    return ModelNotFoundError(
+        f"{place} holds {len(checkpoint.tensors)} tensors, but no layer whose names "
+        "svdtui knows (…layers.N.self_attn.q_proj.weight and the like).",
+        "See the README for the architectures that are supported.",
+    )

@@ -21,6 +21,7 @@ def open_model(
     revision: str | None = None,
     offline: bool = False,
     cache_dir: Path | None = None,
+    stack: str | None = None,
     watch: Watch = no_watch,
     access: "HubAccess | None" = None,
 ) -> Model:
@@ -31,6 +32,7 @@ def open_model(
         revision: a branch, tag or commit, for a model on the Hub.
         offline: ask nothing of the network.
         cache_dir: where lists of files and headers of Hub models are kept, with the results.
+        stack: which of several stacks of layers is shown, by its name; None for the language model's.
         watch: called at least every 0.05 s while the network is waited for; what it raises ends the opening.
         access: another Hub, token or Hub cache than the user's environment says.
 
@@ -43,10 +45,10 @@ def open_model(
             "Give a model folder, a .safetensors file or ORG/NAME.",
         )
     target = find_target(str(model), revision) if isinstance(model, str) or revision is not None else model
-    return Model(read_checkpoint(_source(target, offline, cache_dir, watch, access)))
+    return Model(read_checkpoint(_source(target, offline, cache_dir, watch, access)), stack)
 
 
-def reopened(described: Mapping[str, Any], cache_dir: Path | None = None) -> Model:
+def reopened(described: Mapping[str, Any], cache_dir: Path | None = None, stack: str | None = None) -> Model:
     """The model on the Hub that another process has opened, from what its source said of itself.
 
     Raises:
@@ -55,7 +57,7 @@ def reopened(described: Mapping[str, Any], cache_dir: Path | None = None) -> Mod
     from .cache_dir import default_cache_dir
     from .hub import HubSource
 
-    return Model(read_checkpoint(HubSource.restored(described, cache_dir or default_cache_dir())))
+    return Model(read_checkpoint(HubSource.restored(described, cache_dir or default_cache_dir())), stack)
 
 
 def _source(

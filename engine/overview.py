@@ -204,13 +204,13 @@ class LayersOverview(Overview):
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The layers."""
-        return self.model.layers
+        """The layers that the config counts."""
+        return self.model.depth_layers
 
     @property
     def layers(self) -> tuple[int, ...]:
         """All of them."""
-        return self.model.layers
+        return self.model.depth_layers
 
     def place(self, number: int) -> Address:
         """A layer."""
@@ -249,7 +249,7 @@ def overview(
     """
     if address.layer is not None:
         return HeadsOverview(model, address, [tables(Job(address.layer, HEADS))], k, so_far=so_far)
-    return LayersOverview(model, address, [tables(Job(layer, HEADS)) for layer in model.layers], k)
+    return LayersOverview(model, address, [tables(Job(layer, HEADS)) for layer in model.depth_layers], k)
 
 
 def quantiles(values: "Array", shares: Sequence[float]) -> "Array":

@@ -117,7 +117,7 @@ def _open(relay: _Relay, *, workers: int | None = None, dask: str | None = None,
     from .store import Store
 
     cache_dir = Path(what.cache_dir) if what.cache_dir else None
-    model = open_model(what.location, offline=what.offline, cache_dir=cache_dir)
+    model = open_model(what.location, offline=what.offline, cache_dir=cache_dir, stack=what.stack)
     return DaskWorkers(dask, what, model, Store(model, what.solver, cache_dir), relay.hear)
 
 

@@ -90,7 +90,7 @@ class ExecutorWorkers:
         self.shown, self.note, self.capacity = shown, "", at_once
         self._executor, self._function, self._told, self._hear = executor, function, told, hear
         # A copy of the files on another machine has other times, and maybe another path.
-        self._opening = replace(opening, key=None, contents=model.checkpoint.contents)
+        self._opening = replace(opening, key=None, contents=model.contents)
         self._model, self._store = model, store
         self._keeper = ThreadPoolExecutor(1, "keeper")  # reading headers and writing files must not hold up the others
 

@@ -13,9 +13,9 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto as auto
 
 from svdtui.engine import Analysis
-from svdtui.engine.architectures import find_architecture
 from svdtui.engine.lora import LoraPlan, lora_modules, lora_plan
 from svdtui.engine.peft_names import targets
+from svdtui.engine.stacks import find_stacks
 from tests.checkpoints import write_checkpoint
 
 with warnings.catch_warnings():
@@ -245,8 +245,7 @@ def tensors_below(*prefixes: str) -> list[str]:
 
 def chosen(prefix: str, *others: str, alone: bool = False) -> tuple[list[str] | str, str]:
     """`target_modules` for Q of layer 1 of a stack among others, and the doubt."""
-    placement = find_architecture(tensors_below(prefix))
-    assert placement
+    placement = find_stacks(tensors_below(prefix), None).stacks[0].placement
     found = targets(placement, tensors_below(prefix, *others), is_language_only=alone)
     return found.target_modules(["layers.1.self_attn.q_proj"]), found.doubt
 

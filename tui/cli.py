@@ -73,6 +73,15 @@ def command(
             show_default=False,
         ),
     ] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of files that hold several models (a teacher, an EMA copy, a vision tower), open this one.",
+            rich_help_panel=_START,
+            show_default=False,
+        ),
+    ] = None,
     revision: Annotated[
         str | None,
         typer.Option(
@@ -304,12 +313,13 @@ def command(
                 device=device,
                 cache_dir=cache_dir,
                 offline=offline,
+                stack=stack,
                 k=top_k,
                 workers=workers,
                 dask=dask,
             )
         else:
-            opened = what_to_show(target, at)
+            opened = what_to_show(target, at, stack)
             os.environ.setdefault("ESCDELAY", "50")  # ms until a lone escape byte counts as the key: half of Textual's
             from .explore import explore
 
@@ -321,6 +331,7 @@ def command(
                 cache_dir=cache_dir,
                 prefetch=prefetch,
                 offline=offline,
+                stack=stack,
                 workers=workers,
                 dask=dask,
                 mouse=mouse,

@@ -45,6 +45,7 @@ def explore(
     cache_dir: Path | None = None,
     prefetch: bool = True,
     offline: bool = False,
+    stack: str | None = None,
     workers: int | None = None,
     dask: str | None = None,
     mouse: bool = True,
@@ -60,15 +61,15 @@ def explore(
 
     def here(watch: Callable[[str], None]) -> Model:
         assert isinstance(model, HubName)
-        return open_model(model, offline=offline, cache_dir=cache_dir, watch=watch)
+        return open_model(model, offline=offline, cache_dir=cache_dir, stack=stack, watch=watch)
 
     async def run() -> "SvdtuiApp":
         choices: _Choices = {"solver": solver, "device": device, "cache_dir": cache_dir, "offline": offline}
         spare = None
         shown = Opener(str(model), here) if isinstance(model, HubName) else model
         if isinstance(model, HubName) and (spare := await _spare(network=True)):
-            spare.open(model, **choices)
-            shown = Opener(str(model), by_worker(spare, asyncio.get_running_loop(), cache_dir, here))
+            spare.open(model, **choices, stack=stack)
+            shown = Opener(str(model), by_worker(spare, asyncio.get_running_loop(), cache_dir, here, stack))
         from .app import SvdtuiApp
 
         if isinstance(model, Model) and (

@@ -73,6 +73,7 @@ def write_files(
     device: str,
     cache_dir: Path | None,
     offline: bool,
+    stack: str | None = None,
     k: int,
     workers: int | None = None,
     dask: str | None = None,
@@ -96,7 +97,7 @@ def write_files(
             _check_writable(Path(file))
     try:
         with WaitingLine() as line:
-            model = open_model(target, offline=offline, cache_dir=cache_dir, watch=line.say)
+            model = open_model(target, offline=offline, cache_dir=cache_dir, stack=stack, watch=line.say)
         with Analysis(model, solver=solver, device=device, cache_dir=cache_dir, offline=offline, k=k) as analysis:
             analysis.cache_option = "--cache-dir"
             places = selection.places(model)

@@ -3,6 +3,7 @@
 Imported after the first frame: it brings numpy.
 """
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +41,12 @@ def ordinal(number: int) -> str:
 
 def address_of(model: Model, matrix: str, layer: int, column: int) -> Address:
     """The matrix of a cell, `layer` counted from 0; for K and V that of the first query head that shares it."""
-    return Address(model.layers[layer], column * _sharing(model, matrix), matrix)
+    return Address(model.depth_layers[layer], column * _sharing(model, matrix), matrix)
+
+
+def row_of(model: Model, layer: int) -> int:
+    """The row in which a layer is, or for one that the map does not show the last."""
+    return min(bisect_left(model.depth_layers, layer), len(model.depth_layers) - 1)
 
 
 def column_of(model: Model, matrix: str, head: int) -> int:
@@ -52,10 +58,10 @@ def names_of(model: Model, matrix: str, layer: int, column: int) -> list[str]:
     """A cell in words, from longer to shorter: `layer 4 · KV head 1 (heads 3–5)`, `KV head 1 (heads 3–5)`, …"""
     sharing = _sharing(model, matrix)
     if sharing == 1:
-        return [f"layer {model.layers[layer]} · head {column}", f"head {column}"]
+        return [f"layer {model.depth_layers[layer]} · head {column}", f"head {column}"]
     head = f"KV head {column}"
     shared = f"{head} (heads {column * sharing}–{(column + 1) * sharing - 1})"
-    return [f"layer {model.layers[layer]} · {shared}", shared, head]
+    return [f"layer {model.depth_layers[layer]} · {shared}", shared, head]
 
 
 def _sharing(model: Model, matrix: str) -> int:

@@ -70,7 +70,9 @@ class Opener:
             done(found)
 
 
-def by_worker(spare: Spare, loop: AbstractEventLoop, cache_dir: Path | None, here: Open) -> Open:
+def by_worker(
+    spare: Spare, loop: AbstractEventLoop, cache_dir: Path | None, here: Open, stack: str | None = None
+) -> Open:
     """Waits for the model that a worker has been told to open, so that this process need not load what that needs.
 
     `loop` is that of the worker; `here` opens the model in this process, should the worker's have ended.
@@ -88,7 +90,7 @@ def by_worker(spare: Spare, loop: AbstractEventLoop, cache_dir: Path | None, her
                 answer.result(_BEAT)
         described = answer.result()
         watch(spare.doing)  # the process may have ended because the user has left
-        return here(watch) if described is None else reopened(described, cache_dir)
+        return here(watch) if described is None else reopened(described, cache_dir, stack)
 
     return open_it
 

@@ -25,7 +25,7 @@ from .widgets.curves import Spectrum, spectrum_of
 from .widgets.figures import facts
 from .widgets.metric_chart import MetricChart
 from .widgets.metric_curves import has_figures
-from .widgets.outline import Node, jobs_of
+from .widgets.outline import Node, beyond, jobs_of
 from .widgets.stage import Drawing
 
 
@@ -119,6 +119,8 @@ def title_of(node: Node, model: Model) -> str:
     """`layer 12 · head 5 · K (KV head 1)`."""
     address = node.address
     parts = [f"layer {address.layer}"] if address.layer is not None else []
+    if address.layer is not None and (extra := beyond(model, address.layer)):
+        parts[0] += f" ({extra})"
     if address.kv_head is not None:
         parts.append(f"KV head {address.kv_head} ({_sharers(model, address.kv_head)})")
     elif address.head is not None:

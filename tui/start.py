@@ -17,15 +17,15 @@ from .places import Places
 from .stderr import say
 
 
-def what_to_show(target: Path | HubName, start: str | None) -> Model | HubName:
+def what_to_show(target: Path | HubName, start: str | None, stack: str | None = None) -> Model | HubName:
     """What the screen is to show: a model, or the name of one that is opened when the screen is there.
 
     Raises:
-        EngineError: a path cannot be opened, or its model has no such place.
+        EngineError: a path cannot be opened, or its model has no such place or stack.
     """
     if isinstance(target, HubName):
         return target
-    opened = open_model(target)
+    opened = open_model(target, stack=stack)
     if start is not None:
         find(opened, start)
     return opened

@@ -207,7 +207,7 @@ class Explorer(Panes, Scans, Goes):
         """Show the heat map; from there, a cell's matrix may be chosen."""
         if self.session is None or self._pins is None:
             return
-        if not any(map(self.model.has_heads, self.model.layers)):
+        if not any(map(self.model.has_heads, self.model.depth_layers)):
             why = self.model.heads_problem or "These files hold no attention heads."
             self._status.flash(f"No heat map: {why}")
             return

@@ -22,7 +22,7 @@ from svdtui.engine.text import printable
 
 from ..activity import activity, readiness
 from ..formats import measure
-from ..heat_data import address_of, column_of, names_of, standing
+from ..heat_data import address_of, column_of, names_of, row_of, standing
 from ..keys import KEYS, Owner, bindings
 from ..marks import MARKS
 from ..pace import GATHER
@@ -69,7 +69,7 @@ class Heat(Scans, Goes, Overlay[Address | None]):
         elif heat_look.matrix not in self._model.head_matrices:
             self._choose(self._model.head_matrices[0])
         self._head = at.head or 0
-        layer = 0 if at.layer is None else self._model.layers.index(at.layer)
+        layer = 0 if at.layer is None else row_of(self._model, at.layer)
         column = column_of(self._model, self.matrix, self._head)
         self._chart = self._charted()
         self._map = HeatMap(self._chart, (layer, column), self._read_out)
@@ -147,7 +147,7 @@ class Heat(Scans, Goes, Overlay[Address | None]):
         """The figure of a cell and its place among all, or why there is none."""
         grid = self._chart.grid
         if not grid.computed[layer]:
-            state = self.session.state(Job(self._model.layers[layer], HEADS))
+            state = self.session.state(Job(self._model.depth_layers[layer], HEADS))
             if state is State.CACHED:
                 return [("being read", "dim")]
             mark = MARKS[state]
@@ -246,7 +246,7 @@ class Heat(Scans, Goes, Overlay[Address | None]):
     def show_place(self, address: Address) -> None:
         """Go to a cell; to what is no head of these, out of the map."""
         is_head = address.matrix is None or address.head is not None
-        if address.layer is None or not is_head or not self._model.has_heads(address.layer):
+        if address.layer not in self._model.depth_layers or not is_head or not self._model.has_heads(address.layer):
             self.dismiss(address)
             return
         self._note_head()
@@ -256,7 +256,7 @@ class Heat(Scans, Goes, Overlay[Address | None]):
             self._choose(address.matrix)
             self._show()
         column = column_of(self._model, self.matrix, self._head)
-        self._map.move_to(self._model.layers.index(address.layer), column)
+        self._map.move_to(row_of(self._model, address.layer), column)
 
     def action_open(self) -> None:
         """Go to the matrix under the cursor."""

@@ -43,18 +43,28 @@ class HeaderLine(Painted):
         facts += [printable(model.dtype)]
         right = " · ".join(filter(None, facts)) + (f" │ {printable(self._device)}" if self._device else "")
         revision = f" @ {printable(model.revision)[:7]}" if model.revision else ""
-        yield title_line(model.name, revision, right, width)
+        others = [name for name in model.stacks.names if name != model.stack]
+        stack = f"stack {printable(model.stack)}, not {printable(', '.join(others))}" if others else ""
+        yield title_line(model.name, revision, right, width, stack)
 
 
-def title_line(model: str, revision: str, right: str, width: int) -> Line:
-    """The program, a model's name and revision, and at the right what is known of it."""
+_STACK_ROOM = 24
+"""Cells that a name leaves to what is shown of several stacks."""
+
+
+def title_line(model: str, revision: str, right: str, width: int, beside: str = "") -> Line:
+    """The program, a model's name and revision, what may stand beside it, and at the right what is known of it."""
     right = clipped(right, width - 12)
-    room = width - cell_len(right) - 12
+    whole = width - cell_len(right) - 12
+    room = whole - min(_STACK_ROOM, cell_len(beside) + 2, whole // 2) if beside else whole
     name = clipped(printable(model), room - len(revision) if room - len(revision) > 10 else room)
     if cell_len(name) + len(revision) > room:
         revision = ""
-    pad = " " * max(0, room - cell_len(name) - len(revision) + 1)
-    return [(" svdtui ", "dim"), (f" {name}", "strong"), (revision, "dim"), (pad, ""), (f"{right} ", "dim")]
+    left = whole - cell_len(name) - len(revision)
+    said = f"  {clipped(beside, left - 3)}" if beside and left > 3 else ""
+    pad = " " * max(0, left - cell_len(said) + 1)
+    named: Line = [(" svdtui ", "dim"), (f" {name}", "strong"), (revision, "dim"), (said, "warn")]
+    return [*named, (pad, ""), (f"{right} ", "dim")]
 
 
 class StatusLine(Painted):

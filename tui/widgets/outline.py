@@ -59,6 +59,11 @@ def shows_any(node: Node, slices: Set[tuple[str, int]], model: Model) -> bool:
     return any((info.matrix, info.index) in slices for info in infos)
 
 
+def beyond(model: Model, layer: int) -> str:
+    """What marks a layer that the config does not count, or empty."""
+    return "extra" if model.is_beyond(layer) else ""
+
+
 class Outline(Sequence[Node]):
     """The visible nodes of a model's tree, in order. The root is always open.
 
@@ -130,7 +135,7 @@ class Outline(Sequence[Node]):
             return self._outer[number - len(model.layers)]
         layer = model.layers[number]
         job = next(iter(model.jobs(Address(layer))), None) if model.has_heads(layer) else None
-        return Node("layer", Address(layer), 1, f"layer {layer}", job=job)
+        return Node("layer", Address(layer), 1, f"layer {layer}", beyond(model, layer), job)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """The child of the root that a node is or lies below, and how many nodes below it."""

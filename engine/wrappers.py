@@ -1,0 +1,32 @@
+"""What training tools put into tensors' names: wrappers, which are looked through, and states that are no weights."""
+
+import re
+
+WRAPPERS = frozenset(
+    {
+        *("_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module", "_orig_mod", "module", "base_layer"),
+        *("_forward_module", "_wrapped_module", "original_module"),
+    }
+)
+"""Modules that hold another one and change nothing: FSDP's, activation checkpoints', `torch.compile`'s, data
+parallelism's, peft's and Lightning's. They may stand anywhere in a name."""
+
+_WRAPPED = re.compile(rf"(?:^|\.)(?:{'|'.join(map(re.escape, sorted(WRAPPERS)))})\.")
+
+_STATE = re.compile(
+    r"(?:max_)?exp_avg\w*|exp_inf|square_avg|acc_delta|sum_of_squares|momentum(?:_buffers?|s)?|(?:first|second)_moments?"
+    r"|moments?_?[12]?|mu|nu|adam_?[mv]|(?:\w+_)?grad(?:s|ients?|_\w+)?|gradients?|optim(?:izer)?(?:_?states?)?|opt_state"
+)
+"""A part of a name that makes it an optimiser's state or a gradient: Adam's, SGD's, Adadelta's, optax's."""
+
+
+def unwrapped(name: str) -> str:
+    """A tensor's name without the wrappers in it."""
+    if not _WRAPPED.search(name):
+        return name
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def state_in(name: str) -> str:
+    """What makes a tensor an optimiser's state or a gradient, such as `exp_avg`; empty for weights."""
+    return next((part for part in re.split(r"[./:|\[\]]+", name) if _STATE.fullmatch(part.lower())), "")
