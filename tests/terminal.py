@@ -267,6 +267,14 @@ class Terminal:
         self._reader.join(2)
         return code
 
+    def ends_soon(self, timeout: float = 5) -> bool:
+        """Whether the program ends by itself within that time."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def measure(self, *keys: str, quiet: float = 0.15, timeout: float = 20, patience: float = 0.6) -> Burst:
         """Press keys in one write and say how much the program wrote in answer, and how soon."""
         with self._changed:

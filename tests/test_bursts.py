@@ -1,5 +1,6 @@
 """Keys that arrive together do what they do one by one, and below the smallest size they do nothing."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from svdtui.engine import Analysis
+from svdtui.tui.typed import Typed
 from tests.checkpoints import write_checkpoint
 from tests.pilot import Screen, at, burst, explorer, opened, press, rested, screens, shown, shown_on, until
 from tests.terminal import Terminal
@@ -104,8 +106,8 @@ async def test_a_screen_leaves_once_and_not_before_what_lies_over_it(pilot: Scre
     await until(pilot, lambda: screens(pilot) == ["Explorer"])
 
 
-def test_two_enters_over_a_slow_line(svdtui: list[str], folder: Path) -> None:
-    with Terminal([*svdtui, str(folder), "--at", "0.0"], size=(100, 30)) as terminal:
+def test_two_enters_over_a_slow_line(svdtui: list[str], folder: Path, tmp_path: Path) -> None:
+    with Terminal([*svdtui, str(folder), "--at", "0.0"], size=(100, 30), cwd=tmp_path) as terminal:
         terminal.wait_for("layer 0 · head 0")
         for keys, text in (
             ("g1\r\r", "layer 1 · top-10"),
@@ -166,3 +168,18 @@ async def test_an_answer_that_was_under_way_is_given_when_there_is_room(pilot: S
     assert screens(pilot) == ["Explorer", "Goto", "TooSmall"]
     await pilot.resize_terminal(100, 30)
     await until(pilot, lambda: screens(pilot) == ["Explorer"] and at(pilot) == "1.1")
+
+
+@pytest.mark.parametrize("keys", ["\x10", "\x10x", "\x10\x10\r"])
+async def test_a_palette_that_goes_at_once_leaves_nothing_behind(folder: Path, keys: str) -> None:
+    async with opened(folder, "0.0", ready=False) as pilot:
+        driver = pilot.app._driver
+        assert driver is not None
+        for event in Typed().events(keys.encode()):
+            driver.process_message(event)
+        for _ in range(20):  # and the program ends while it opens
+            await asyncio.sleep(0)
+    async with opened(folder, "0.0", ready=False) as pilot:
+        for _ in range(5):
+            await burst(pilot, keys + "\x1b")
+        assert screens(pilot) == ["Explorer"]

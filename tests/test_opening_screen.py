@@ -512,6 +512,20 @@ def test_a_large_matrix_waits_for_the_user(hub: HubServer, opened: Opened, large
         terminal.wait_for(re.compile(r"◐ embed_tokens: \d+ of 218 MB"))
 
 
+def test_a_scan_of_the_hub_is_begun_by_its_key_once_more_and_by_no_other(opened: Opened) -> None:
+    with opened("org/tiny", "--no-prefetch", size=(140, 30)) as terminal:
+        terminal.wait_for("cached 1/3")
+        for key in ("q", "S", "down", "escape"):
+            terminal.press("s")
+            terminal.wait_for("s once more begins")
+            terminal.press(key)
+            terminal.wait_for("Nothing begun.")
+            assert "layer 0 · head 0" in terminal.text()
+        terminal.send("ss")
+        terminal.wait_for("cached 3/3")
+        leave(terminal)
+
+
 def test_a_notice_of_the_opening_is_shown(hub: HubServer, opened: Opened) -> None:
     with opened("org/tiny", "--no-prefetch") as terminal:
         terminal.wait_for("cached 1/3")

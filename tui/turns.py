@@ -52,17 +52,20 @@ class Turns:
             self._work.cancel()
 
     async def _take_turns(self) -> None:
-        await settled(self._app)
-        while self._waiting:
-            event = self._waiting.popleft()
-            self._app.call_later(self._deliver, event)
+        try:
             await settled(self._app)
-        self._is_settled, self._work = True, None
+            while self._waiting:
+                self._app.call_later(self._deliver, self._waiting.popleft())
+                await settled(self._app)
+        finally:
+            self._is_settled, self._work = True, None
 
 
 async def settled(app: App[int]) -> None:
     """Return when the app and its screen have nothing to do, as far as that can be waited for."""
     for _ in range(ROUNDS):
+        if not app.screen_stack:  # it is leaving
+            return
         screen = app.screen
         parts = [app, *screen.walk_children(with_self=True)]
         await _have_answered(parts)

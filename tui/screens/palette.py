@@ -1,7 +1,12 @@
 """The command palette: Textual's, which ends the program when a key comes too early or twice."""
 
-from textual import on
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from textual import on, work
 from textual.command import CommandList, CommandPalette
+from textual.css.query import NoMatches
 from textual.widgets import Input, OptionList
 
 from .overlay import Overlay
@@ -14,6 +19,13 @@ class Palette(CommandPalette, Overlay[None]):
     def is_at_work(self) -> bool:
         """Whether commands are still being gathered: keys that choose among them wait for them."""
         return any(worker.node is self and not worker.is_finished for worker in self.workers)
+
+    @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
+    async def _gather_commands(self, search_value: str) -> None:
+        """Find the commands; nobody waits for them when the palette has gone before its list was looked for."""
+        gather: Callable[[CommandPalette, str], Awaitable[None]] = inspect.unwrap(CommandPalette._gather_commands)
+        with suppress(NoMatches):
+            await gather(self, search_value)
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)
