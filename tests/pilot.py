@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,19 @@ async def burst(pilot: Screen, data: str | bytes) -> None:
 
 
 async def rested(pilot: Screen) -> None:
-    """Wait until every key has had its turn."""
+    """Wait until every key that was sent has had its turn."""
     app = pilot.app
     assert isinstance(app, SvdtuiApp)
-    await asyncio.sleep(0)
+    came = asyncio.Event()
+
+    async def ask() -> None:
+        if not app.call_later(came.set):
+            came.set()
+
+    asyncio.run_coroutine_threadsafe(ask(), asyncio.get_running_loop())  # as the driver sends keys
+    while not app._exit and not came.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(came.wait(), 0.1)
     while app.is_running and (work := app._turns._work) is not None:
         await asyncio.wait([work])
     await pilot.pause()

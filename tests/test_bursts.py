@@ -83,7 +83,7 @@ async def test_the_same_keys_one_by_one_lead_to_the_same_place(folder: Path) -> 
         "j",
         "x",
     ]
-    for _ in range(8):
+    for _ in range(5):
         typed = "".join(chance.choices(words, k=6)) + "gg"  # an escape would begin a code with what follows
         places = []
         for pieces in ([typed], typed.replace("\x1b[B", "\0").replace("\x1b[C", "\1")):
