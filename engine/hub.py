@@ -16,7 +16,8 @@ from typing import Any
 from .atomic import write_all
 from .errors import EngineError, NetworkError, OfflineError, ReadError
 from .files import BLOCKS, fill, read_file, sample, stat_of
-from .hub_errors import HubAccess, silence_seconds, told
+from .hub_errors import HubAccess, answer_seconds, told
+from .hub_limits import expect, guarded_session
 from .hub_records import HubRecords
 from .patience import in_threads, patiently
 from .ranges import RangeReader, RemoteFile
@@ -73,7 +74,9 @@ class HubSource:
         return {
             "repo_id": self.name,
             "commit": self.revision,
-            "files": {file: [known.size, known.sha256, known.is_listed] for file, known in self._files.items()},
+            "files": {
+                file: [known.size, known.sha256, known.is_listed, known.blob_id] for file, known in self._files.items()
+            },
             "paths": {file: str(path) for file, path in self._paths.items()},
             "spare": {file: base64.b64encode(data).decode() for file, data in self._spare.items()},
             "headers": {file: base64.b64encode(header).decode() for file, header in self._headers.items()},
@@ -125,6 +128,11 @@ class HubSource:
     def files(self) -> Mapping[str, FileStat]:
         """The files that the repository lists."""
         return self._stats
+
+    @property
+    def known(self) -> Mapping[str, RemoteFile]:
+        """What the Hub says of the files that it lists."""
+        return self._files
 
     def is_here(self, name: str) -> bool:
         """Whether the local Hub cache has the file."""
@@ -193,6 +201,8 @@ class HubSource:
         """The file's path; None where the local Hub cache cannot take it, and it is in memory instead."""
         from huggingface_hub import hf_hub_download
 
+        guarded_session()
+        expect(self.name, self.revision, name, self._stats[name].size)
         try:
             path = hf_hub_download(
                 self.name,
@@ -202,7 +212,7 @@ class HubSource:
                 endpoint=self._access.endpoint,
                 token=self._access.token,
                 library_name="svdtui",
-                etag_timeout=silence_seconds(),
+                etag_timeout=answer_seconds(),
                 tqdm_class=no_bar(),
             )
             if Path(path).stat().st_size == self._stats[name].size:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import AccessError, EngineError, ModelNotFoundError, NetworkError, OfflineError, ReadError
+from .hub_environment import about_certificates, answer_timeout, download_timeout
 from .proxy import advice, proxy_of, wants_login
 from .target import HubName, shortened_name
 
@@ -29,15 +30,26 @@ _LONGEST_WAIT = 600
 
 _ODD_ANSWER = "Check HF_ENDPOINT, and HTTPS_PROXY where a proxy is in between; if both are right, try later."
 
-_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+"""What a server may answer better next time."""
 
 _PUBLIC = ("https://huggingface.co", "https://hf.co")
 """Besides the endpoint, the hosts that the library sends the token to."""
 
 
 def silence_seconds() -> float:
-    """Seconds without a byte after which a try has failed."""
-    return _SILENCE
+    """Seconds without a byte of a file after which a try has failed."""
+    return download_timeout() or _SILENCE
+
+
+def answer_seconds() -> float:
+    """Seconds without an answer of the Hub after which a try has failed: as long as for a file, if not said apart."""
+    return answer_timeout() or max(_SILENCE, silence_seconds())
+
+
+def longer_seconds() -> float:
+    """How much longer than usual a call may take where the user is patient."""
+    return 4.0 * max(download_timeout() or 0, answer_timeout() or 0)
 
 
 def back_off(failed: int) -> float:
@@ -124,9 +136,9 @@ def transport_errors() -> tuple[type[Exception], ...]:
 
 
 _REASONS = {
-    "ConnectTimeout": f"no connection within {_SILENCE:.0f} s",
-    "ReadTimeout": f"no data for {_SILENCE:.0f} s",
-    "WriteTimeout": f"nothing could be sent for {_SILENCE:.0f} s",
+    "ConnectTimeout": "no connection within {seconds:.0f} s",
+    "ReadTimeout": "no data for {seconds:.0f} s",
+    "WriteTimeout": "nothing could be sent for {seconds:.0f} s",
     "PoolTimeout": "no free connection",
     "RemoteProtocolError": "the connection was cut",
     "ReadError": "the connection was cut",
@@ -144,33 +156,58 @@ def retry_of(error: Exception, access: HubAccess) -> Retry:
     Raises:
         NetworkError: the proxy wants a login, which another try would not give it.
     """
-    why = _why(error)
+    why = reason(error)
     proxy = proxy_of(access.url)
     if not proxy:
-        return Retry(why)
+        return Retry(why, hint=about_certificates() if why == _UNTRUSTED else "")
     if type(error).__name__ == "ProxyError" and "407" in str(error):
         raise wants_login(access.url) from None
     return Retry(f"{why}, through the proxy {proxy}", hint=advice(access.url))
 
 
-def _why(error: Exception) -> str:
+UNRESOLVED = "the name cannot be resolved"
+
+_UNTRUSTED = "the server's certificate is not trusted"
+
+
+def reason(error: Exception) -> str:
+    """Why a connection failed, in a few words, by what the session raised."""
     kind = type(error).__name__
+    if kind == "RemoteProtocolError" and "location" in str(error):
+        return f"{_asked(error) or 'it'} sends readers on to something that is no http address"
     if kind in _REASONS:
-        return _REASONS[kind]
+        return _REASONS[kind].format(seconds=_waited(error))
     text = str(error).lower()
     for sign, why in (
         ("refused", "connection refused"),
-        ("certificate", "the server's certificate is not trusted"),
+        ("certificate", _UNTRUSTED),
         ("ssl", "encryption failed"),
-        ("name or service not known", "the name cannot be resolved"),
-        ("nodename nor servname", "the name cannot be resolved"),
-        ("name resolution", "the name cannot be resolved"),
+        ("name or service not known", UNRESOLVED),
+        ("nodename nor servname", UNRESOLVED),
+        ("name resolution", UNRESOLVED),
+        ("no address associated", UNRESOLVED),
         ("unreachable", "the network cannot be reached"),
         ("consistency check", "the file came with another size than announced"),
     ):
         if sign in text:
             return why
     return "the connection failed"
+
+
+def _asked(error: Exception) -> str:
+    """The host that a request was for."""
+    try:
+        return str(error.request.url.host)  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return ""
+
+
+def _waited(error: Exception) -> float:
+    """The seconds that a request was given that took too long."""
+    try:
+        return float(error.request.extensions["timeout"]["read"])  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError, LookupError, TypeError):
+        return silence_seconds()
 
 
 def explained(response: Any, access: HubAccess, repo_id: str, revision: str | None = None) -> Exception:
@@ -180,7 +217,7 @@ def explained(response: Any, access: HubAccess, repo_id: str, revision: str | No
 
     status = response.status_code
     host = response.url.host
-    if status in _RETRIED:
+    if status in RETRIED:
         wait = _told_to_wait(response.headers) if status in {429, 503} else None
         if wait is not None and wait > _LONGEST_WAIT:
             return NetworkError(
@@ -215,8 +252,12 @@ def told(error: Exception, access: HubAccess, name: HubName, *, again: bool = Fa
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, Retry):  # from our own limits, through the library
+        return error if again else NetworkError(f"{error}.", error.hint or "Check the network and try again.")
     response = getattr(error, "response", None)
-    if again and getattr(response, "status_code", None) in _RETRIED:
+    if again and getattr(response, "status_code", None) in RETRIED:
         return explained(response, access, name.repo_id, name.revision)
     if isinstance(error, UnicodeEncodeError) or type(error).__name__ == "LocalProtocolError":  # in a header
         return AccessError(

@@ -5,16 +5,18 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
-from .hub_errors import HubAccess, about_revision, explained_error, silence_seconds, told
-from .hub_records import LARGEST_FILE, HubRecords, is_bare
+from .hub_environment import check_connection, check_environment
+from .hub_errors import HubAccess, about_revision, answer_seconds, explained_error, told
+from .hub_limits import guarded_session
+from .hub_listing import ask_listing
+from .hub_records import HubRecords, is_bare
 from .json_weight import parsed
 from .local import scan
-from .patience import patiently
-from .proxy import check_proxies
 from .ranges import TRIES, RemoteFile
 from .shards import INDEX_SUFFIX, JSON_CAP
 from .silence import silent_library
@@ -50,13 +52,15 @@ def open_hub(
         OfflineError: it is not in the local cache, and the network must not be used.
         NetworkError: the Hub cannot be reached, and nothing of the model is in the local cache.
     """
+    check_environment()
     from huggingface_hub import constants
 
     access = access or HubAccess()
     offline = offline or constants.is_offline_mode()
     _check_name(name, access)
     if not offline:
-        check_proxies()
+        check_connection()
+        guarded_session()
     with silent_library:
         commit, files, notice = (_cached if offline else _resolved)(name, access, root, watch)
         records = HubRecords(root, name.repo_id, commit)
@@ -79,17 +83,16 @@ def _resolved(name: HubName, access: HubAccess, root: Path, watch: Watch) -> _Re
     files = _known_files(name, commit, access, root) if commit is not None else None
     is_whole = files is not None and all(file.is_listed for file in files.values())
     try:
-        info = _ask(name, access, watch, tries=1 if files and is_whole else TRIES)
+        commit_now, files_now = ask_listing(name, access, watch, tries=1 if files and is_whole else TRIES)
     except NetworkError as error:
         if commit is None or not files:
             raise
         if not is_whole:  # the worker asks again, and would take the files for others if it were answered
             raise NetworkError(error.message, "Check the network; --offline opens what is on this machine.") from None
         return commit, files, f"{error.message} Shown is commit {commit[:7]}, as far as it is on this machine."
-    commit, files = _commit_of(info, name), _files_of(info)
-    HubRecords(root, name.repo_id, commit).keep_files(files)
-    _keep_reference(info, name, access)
-    return commit, files, ""
+    HubRecords(root, name.repo_id, commit_now).keep_files(files_now)
+    _keep_reference(commit_now, name, access)
+    return commit_now, files_now, ""
 
 
 def _cached(name: HubName, access: HubAccess, root: Path, _: Watch) -> _Resolved:
@@ -118,13 +121,13 @@ def _cached_commit(name: HubName, access: HubAccess) -> str | None:
     return str(found.resolved) if _COMMIT.fullmatch(str(found.resolved)) else None
 
 
-def _keep_reference(info: Any, name: HubName, access: HubAccess) -> None:
+def _keep_reference(commit: str, name: HubName, access: HubAccess) -> None:
     """Note in the local Hub cache which commit the revision is, as every Hub tool does, so that it is found offline."""
     from huggingface_hub import HfApi
 
     class Answered(HfApi):
         def repo_info(self, *_: Any, **__: Any) -> Any:
-            return info
+            return SimpleNamespace(sha=commit)
 
     try:
         Answered().resolve_revision(name.repo_id, revision=name.revision, cache_dir=access.cache_dir)
@@ -176,6 +179,7 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
 
     access = access or HubAccess()
     is_watched = sys.stderr is not None and sys.stderr.isatty()
+    guarded_session()
     with silent_library:
         try:
             snapshot_download(
@@ -186,6 +190,7 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
                 token=access.token,
                 allow_patterns=[*weights, "config.json", "*.safetensors.index.json"],
                 library_name="svdtui",
+                etag_timeout=answer_seconds(),
                 tqdm_class=_passing_bar() if is_watched else no_bar(),
             )
         except Exception as error:
@@ -217,37 +222,3 @@ def _check_name(name: HubName, access: HubAccess) -> None:
         raise explained_error(error, access, name) from None
     if name.revision is not None and not name.revision.isprintable():
         raise ChoiceError(f"{shortened_name(repr(name.revision))} is no branch, tag or commit.", "Check the revision.")
-
-
-def _ask(name: HubName, access: HubAccess, watch: Watch, tries: int) -> Any:
-    """The Hub's description of the repository at the revision, with its files."""
-    from huggingface_hub import HfApi
-
-    def call() -> Any:
-        try:
-            api = HfApi(endpoint=access.endpoint, token=access.token, library_name="svdtui")
-            revision = name.revision or "main"
-            return api.repo_info(name.repo_id, revision=revision, files_metadata=True, timeout=silence_seconds())
-        except Exception as error:
-            raise told(error, access, name, again=True) from None
-
-    return patiently(call, watch, f"Asking {access.host} for {name}", tries)
-
-
-def _commit_of(info: Any, name: HubName) -> str:
-    """The commit that a description is of; it becomes part of paths."""
-    commit = info.sha
-    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-        raise NetworkError(f"The Hub names no commit of {name}.", "Check HF_ENDPOINT.")
-    return commit
-
-
-def _files_of(info: Any) -> dict[str, RemoteFile]:
-    """The files at the top of a repository, by name."""
-    files = {}
-    for sibling in info.siblings or ():
-        name, size = sibling.rfilename, sibling.size
-        if isinstance(name, str) and is_bare(name) and type(size) is int and 0 <= size < LARGEST_FILE:
-            sha256 = sibling.lfs.sha256 if sibling.lfs is not None else None
-            files[name] = RemoteFile(size, sha256 if isinstance(sha256, str) else None)
-    return files

@@ -45,19 +45,20 @@ class HubRecords:
         try:
             body: dict[str, Any] = json.loads(data)
             found = {}
-            for name, (size, sha256) in body.items():
-                if not is_bare(name) or type(size) is not int or not isinstance(sha256, str | None):
+            for name, (size, sha256, *blob) in body.items():  # those of earlier versions have no blob
+                blob_id = blob[0] if blob else None
+                if not is_bare(name) or type(size) is not int or not 0 <= size < LARGEST_FILE:
                     return None
-                if not 0 <= size < LARGEST_FILE:
+                if not isinstance(sha256, str | None) or not isinstance(blob_id, str | None):
                     return None
-                found[name] = RemoteFile(size, sha256)
+                found[name] = RemoteFile(size, sha256, blob_id=blob_id)
         except (ValueError, TypeError, AttributeError, RecursionError):
             return None
         return found
 
     def keep_files(self, files: Mapping[str, RemoteFile]) -> None:
         """Keep the list of files."""
-        body = {name: [file.size, file.sha256] for name, file in files.items()}
+        body = {name: [file.size, file.sha256, file.blob_id] for name, file in files.items()}
         self._save("files.json", json.dumps(body, indent=1).encode())
 
     def header(self, shard: str) -> bytes | None:

@@ -82,9 +82,11 @@ def download(name: HubName, *, cache_dir: Path | None = None, access: "HubAccess
     Raises:
         EngineError: the model cannot be opened, or the download failed; what was fetched is kept.
     """
-    from huggingface_hub import constants
-
+    from .hub_environment import check_environment
     from .hub_opening import download_files
+
+    check_environment()
+    from huggingface_hub import constants
 
     if constants.is_offline_mode():
         raise ChoiceError("A download needs the network, and HF_HUB_OFFLINE is set.", "Unset it, or do not download.")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .errors import NetworkError
-from .hub_errors import Retry, back_off
+from .hub_errors import Retry, back_off, longer_seconds
+from .hub_limits import last_progress
 from .ranges import TRIES
 from .silence import silent_library
 from .source import Watch
@@ -18,7 +19,8 @@ _HASTE = 4
 """How many times shorter the pauses are than while a layer is read: who has just typed a name waits for an answer."""
 
 _LONGEST_CALL = 45.0
-"""Seconds after which a call to the library is given up; it goes on by itself and its result is not used."""
+"""Seconds after which a call to the library is given up that brings nothing as fast as it should; it goes on by itself
+and its result is not used."""
 
 
 def patiently(call: Callable[[], T], watch: Watch, doing: str, tries: int = TRIES) -> T:
@@ -66,16 +68,15 @@ def in_threads(calls: Sequence[Callable[[], T]], watch: Watch, doing: str) -> li
         finally:
             finished.release()
 
+    longest = _LONGEST_CALL + longer_seconds()
     begin = time.monotonic()
     for number, call in enumerate(calls):
         threading.Thread(target=run, args=(number, call), name="hub", daemon=True).start()
     for _ in calls:
         while not finished.acquire(timeout=TICK):
             watch(doing)
-            if time.monotonic() - begin > _LONGEST_CALL:
-                raise NetworkError(
-                    f"{doing} took longer than {_LONGEST_CALL:.0f} s.", "Check the network and try again."
-                )
+            if time.monotonic() - max(begin, last_progress()) > longest:
+                raise NetworkError(f"{doing} took longer than {longest:.0f} s.", "Check the network and try again.")
     if errors:
         raise errors[min(errors)]
     return [results[number] for number in range(len(calls))]

@@ -15,15 +15,19 @@ from urllib.parse import urljoin
 
 from .errors import NetworkError
 from .hub_errors import (
+    UNRESOLVED,
     HubAccess,
     Retry,
+    answer_seconds,
     back_off,
     explained,
     origin,
+    reason,
     retry_of,
     silence_seconds,
     transport_errors,
 )
+from .hub_limits import OURS, guarded_session
 from .silence import silent_library
 from .source import Advance, Piece, Watch
 from .transfer import Part, StoppedError, Transfer
@@ -47,6 +51,8 @@ class RemoteFile:
     sha256: str | None = None
     is_listed: bool = True
     """False where only an index names it: its size is not known, so that it cannot be read over the network."""
+    blob_id: str | None = None
+    """What Git calls a small file's content; `sha256` is that of a large one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,7 @@ class RangeReader:
             except Retry as retry:
                 problem = retry
             except transport_errors() as error:
-                problem = retry_of(error, self._access)
+                problem = self._failure(part.file, error)
             if done == part.stop - part.start:
                 return
             fruitless = 0 if done - before >= _FRUIT else fruitless + 1
@@ -138,18 +144,25 @@ class RangeReader:
             delay = problem.wait if problem.wait is not None else back_off(fruitless) if fruitless > 0 else 0.0
             transfer.wait(delay, f"try {fruitless + 1} of {TRIES}", str(problem))
 
+    def _failure(self, file: str, error: Exception) -> Retry:
+        """Why a try has failed, and who sent us to where it did."""
+        problem = retry_of(error, self._access)
+        address = self._addresses.get(file)
+        if address is None or reason(error) != UNRESOLVED or self._access.is_trusted(address.url):
+            return problem
+        hub, host = self._access.host, origin(address.url)[1]
+        return Retry(f"{hub} sends readers on to {host}, but {problem}", hint=problem.hint)
+
     def _where(self, file: str) -> str:
         return f"{file} of {self._repo_id}"
 
     def _chunks(self, file: str, start: int, stop: int) -> Generator[bytes]:
         """The bytes `start … stop` as they come in; too few when the connection is cut."""
-        from huggingface_hub import get_session
-
         address = self._address(file)
         headers = {**address.headers, "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
         # The session is asked for each time: another thread's failure may have closed the one before.
-        with get_session().stream(
-            "GET", address.url, headers=headers, timeout=silence_seconds(), follow_redirects=False
+        with guarded_session().stream(
+            "GET", address.url, headers=headers, timeout=silence_seconds(), follow_redirects=False, extensions=OURS
         ) as response:
             self._check(file, start, stop, address, response)
             left = stop - start
@@ -257,14 +270,14 @@ class RangeReader:
 
     def _resolve(self, file: str) -> _Address:
         """Ask the Hub where a file is. The token goes to the Hub, and to nobody else."""
-        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub import hf_hub_url
 
         access = self._access
         url = hf_hub_url(self._repo_id, file, revision=self._commit, endpoint=access.endpoint)
         headers = {**access.headers(), "Accept-Encoding": "identity"}
         for _ in range(_REDIRECTS):
-            response = get_session().request(
-                "HEAD", url, headers=headers, timeout=silence_seconds(), follow_redirects=False
+            response = guarded_session().request(
+                "HEAD", url, headers=headers, timeout=answer_seconds(), follow_redirects=False, extensions=OURS
             )
             if response.status_code >= 400:
                 raise explained(response, access, self._repo_id)
@@ -281,12 +294,11 @@ class RangeReader:
 
     def _next_address(self, file: str, url: str, location: str) -> str:
         """Where a redirect leads."""
-        from huggingface_hub import get_session
-
         try:
             target = urljoin(url, location)
-            get_session().build_request("HEAD", target)
-            is_http = origin(target)[0] in {"http", "https"}
+            guarded_session().build_request("HEAD", target)
+            host = origin(target)[1]
+            is_http = origin(target)[0] in {"http", "https"} and host != "" and len(host.encode("idna")) < 254
         except Exception:  # a ValueError, or what the HTTP library calls its own
             is_http = False
         if not is_http:

@@ -54,6 +54,9 @@ class HubName:
 
     @classmethod
     def _parse_url(cls, text: str) -> Self:
+        from .hub_environment import check_environment
+
+        check_environment()
         from huggingface_hub import constants, parse_hf_uri
         from huggingface_hub.errors import HfUriError
 

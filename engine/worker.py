@@ -127,12 +127,18 @@ def _import_early(*, network: bool) -> None:
         from . import compute, store  # noqa: F401
 
         return
-    from huggingface_hub import HfApi, get_session
+    from .hub_environment import check_connection, check_environment
+
+    check_environment()
+    from huggingface_hub import HfApi
 
     from . import hub_opening  # noqa: F401
+    from .hub_limits import guarded_session
 
-    get_session()
     HfApi()
+    with contextlib.suppress(EngineError):  # told when it is used
+        check_connection()
+        guarded_session()
 
 
 def _opening(*, location: str | dict[str, Any], **choices: Any) -> Opening:

@@ -107,6 +107,21 @@ class Slow(Fault):
         return replace(reply, delay=reply.delay + self.seconds)
 
 
+@dataclass(frozen=True)
+class Trickle(Fault):
+    """The body comes in drops; or the headers do."""
+
+    speed: float
+    """Bytes per second."""
+    of_headers: bool = False
+
+    def fits(self, request: Request, reply: Reply) -> bool:
+        return self.of_headers or _can_cut(0, request, reply)
+
+    def apply(self, _request: Request, reply: Reply) -> Reply:
+        return replace(reply, head_speed=self.speed) if self.of_headers else replace(reply, speed=self.speed)
+
+
 # ---- other answers -------------------------------------------------------------------------------------------
 
 

@@ -98,6 +98,10 @@ class Reply:
     delay: float = 0
     """Seconds before the first byte."""
     cut: Cut | None = None
+    head_speed: float | None = None
+    """Bytes per second of status line and headers; None: at once."""
+    speed: float | None = None
+    """Bytes per second of the body; None: as the server has."""
 
     @property
     def length(self) -> int:

@@ -143,7 +143,12 @@ class Handler(BaseHTTPRequestHandler):
             f"Content-Length: {reply.length}",
             f"Connection: {'close' if self.close_connection else 'keep-alive'}",
         ]
-        self.connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        head = "\r\n".join([*lines, "", ""]).encode()
+        if reply.head_speed is None:
+            self.connection.sendall(head)
+        for place in range(len(head) if reply.head_speed else 0):
+            self.connection.sendall(head[place : place + 1])
+            self.server.hub.closing.wait(1 / (reply.head_speed or 1))
 
     def _send_body(self, reply: Reply, start: int, stop: int) -> None:
         """The bytes `start … stop` of the body."""
@@ -153,6 +158,9 @@ class Handler(BaseHTTPRequestHandler):
             file = stack.enter_context(data.open("rb")).fileno() if isinstance(data, Path) else -1
             while start < stop:
                 count, before = hub.pace(stop - start), self._request.bytes_sent
+                if reply.speed:
+                    hub.closing.wait(1 / reply.speed)
+                    count = 1
                 self._note(bytes_sent=before + count)  # first, for the other end may look as soon as it has them
                 sent = 0
                 try:

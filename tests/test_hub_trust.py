@@ -164,7 +164,7 @@ def put(body: dict[str, Any], **fields: object) -> None:
 
 
 ODD: dict[str, Callable[[dict[str, Any]], None] | bytes] = {
-    **{f"size {value!r:.12}": partial(put, size=value) for value in (-5, True, 10**30, None)},
+    **{f"size {value!r:.12}": partial(put, size=value) for value in (-5, True, 10**30, 5.0, "5")},
     **{f"name {value!r}": partial(put, rfilename=value) for value in ("\ud800.safetensors", "\x1b[2J.safetensors", 5)},
     **{f"lfs {value!r}": partial(put, lfs=value) for value in ([1], {"sha256": [1]}, {"sha256": "0" * 64, "size": 1})},
     **{f"commit {value!r}": partial(dict.update, sha=value) for value in (5, None)},
