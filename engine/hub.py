@@ -19,6 +19,7 @@ from .files import BLOCKS, fill, read_file, sample, stat_of
 from .hub_errors import HubAccess, answer_seconds, told
 from .hub_limits import expect, guarded_session
 from .hub_records import HubRecords
+from .hub_verify import is_damaged
 from .patience import in_threads, patiently
 from .ranges import RangeReader, RemoteFile
 from .source import Advance, FileStat, Piece, Watch, no_watch
@@ -121,7 +122,9 @@ class HubSource:
             if not file.endswith((_WEIGHTS, ".json")):
                 continue
             path = try_to_load_from_cache(self.name, file, cache_dir=self._access.cache_dir, revision=self.revision)
-            if isinstance(path, str) and Path(path).stat().st_size == stat.size:
+            if not isinstance(path, str) or Path(path).stat().st_size != stat.size:
+                continue
+            if file.endswith(_WEIGHTS) or not is_damaged(self._files[file], Path(path)):  # weights would take long
                 found[file] = Path(path)
         return found
 
@@ -215,9 +218,9 @@ class HubSource:
                 etag_timeout=answer_seconds(),
                 tqdm_class=no_bar(),
             )
-            if Path(path).stat().st_size == self._stats[name].size:
+            if not is_damaged(self._files[name], Path(path)):
                 return path
-            # Somebody has cut short what is in the cache, and the library believes it.
+            # Somebody has changed what is in the cache, and the library believes it.
         except EngineError:
             raise
         except Exception as error:

@@ -1,6 +1,7 @@
 """From a name on the Hub to a source: which commit it is, and which files there are; with the network or without it."""
 
 import contextlib
+import glob
 import re
 import sys
 from collections.abc import Mapping
@@ -12,13 +13,14 @@ from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
 from .hub_environment import check_connection, check_environment
 from .hub_errors import HubAccess, about_revision, answer_seconds, explained_error, told
-from .hub_limits import guarded_session
+from .hub_limits import expect, guarded_session
 from .hub_listing import ask_listing
 from .hub_records import HubRecords, is_bare
+from .hub_verify import verify
 from .json_weight import parsed
 from .local import scan
 from .ranges import TRIES, RemoteFile
-from .shards import INDEX_SUFFIX, JSON_CAP
+from .shards import CONFIG, INDEX_SUFFIX, JSON_CAP
 from .silence import silent_library
 from .source import Watch, no_watch
 from .target import HubName, shortened_name
@@ -169,16 +171,33 @@ def _unlisted(folder: Path, found: Mapping[str, RemoteFile]) -> dict[str, Remote
     return {shard: RemoteFile(0, is_listed=False) for shard in shards if shard.endswith(".safetensors")}
 
 
-def download_files(name: HubName, weights: list[str], access: HubAccess | None) -> None:
-    """Fetch weight files, with config and index, into the local Hub cache; bars on stderr where it is a terminal.
+def download_files(
+    name: HubName, weights: list[str], known: Mapping[str, RemoteFile], access: HubAccess | None
+) -> list[str]:
+    """Fetch weight files, with config and index, into the local Hub cache, and compare every one with its hash; bars on
+    stderr where it is a terminal.
+
+    Args:
+        name: the repository and the commit.
+        weights: the weight files that are wanted.
+        known: what the Hub says of its files.
+        access: another Hub, token or Hub cache than the user's environment says.
+
+    Returns:
+        The files of which no hash is known.
 
     Raises:
+        ReadError: a file is not what the Hub says it is; it has been taken out of the cache.
         EngineError: it failed; what was fetched is kept.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
 
     access = access or HubAccess()
+    wanted = [file for file in known if file in {*weights, CONFIG} or file.endswith(INDEX_SUFFIX)]
+    for file in wanted:
+        expect(name.repo_id, str(name.revision), file, known[file].size)
     is_watched = sys.stderr is not None and sys.stderr.isatty()
+    bar = _passing_bar() if is_watched else no_bar()
     guarded_session()
     with silent_library:
         try:
@@ -188,10 +207,10 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
                 cache_dir=access.cache_dir,
                 endpoint=access.endpoint,
                 token=access.token,
-                allow_patterns=[*weights, "config.json", "*.safetensors.index.json"],
+                allow_patterns=[glob.escape(file) for file in wanted],
                 library_name="svdtui",
                 etag_timeout=answer_seconds(),
-                tqdm_class=_passing_bar() if is_watched else no_bar(),
+                tqdm_class=bar,
             )
         except Exception as error:
             problem = told(error, access, name)
@@ -199,6 +218,13 @@ def download_files(name: HubName, weights: list[str], access: HubAccess | None) 
                 kept = "What is complete is kept: the same command goes on there."
                 problem = NetworkError(problem.message, f"{problem.hint} {kept}")
             raise problem from None
+        found = {
+            file: try_to_load_from_cache(name.repo_id, file, cache_dir=access.cache_dir, revision=name.revision)
+            for file in wanted
+        }
+        paths = {file: Path(path) for file, path in found.items() if isinstance(path, str)}
+        with bar(total=sum(known[file].size for file in paths), desc="Checking", unit="B", unit_scale=True) as checking:
+            return verify(name.repo_id, known, paths, checking.update)
 
 
 def _passing_bar() -> Any:

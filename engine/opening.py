@@ -10,6 +10,7 @@ from .local import open_local
 from .model import Model
 from .source import Source, Watch, no_watch
 from .target import HubName, find_target
+from .text import plural
 
 if TYPE_CHECKING:
     from .hub_errors import HubAccess
@@ -76,12 +77,17 @@ def _source(
         raise NetworkError(error.message, f"{error.hint} No folder here is called {target.repo_id}.".strip()) from error
 
 
-def download(name: HubName, *, cache_dir: Path | None = None, access: "HubAccess | None" = None) -> None:
+def download(name: HubName, *, cache_dir: Path | None = None, access: "HubAccess | None" = None) -> str:
     """Fetch a model's weights, config and index into the local Hub cache, with the progress bars of every Hub tool.
 
+    Returns:
+        A sentence on the files that could not be compared with a hash, or empty text.
+
     Raises:
+        ReadError: a file is not what the Hub says it is; it has been taken out of the local Hub cache.
         EngineError: the model cannot be opened, or the download failed; what was fetched is kept.
     """
+    from .hub import HubSource
     from .hub_environment import check_environment
     from .hub_opening import download_files
 
@@ -91,8 +97,14 @@ def download(name: HubName, *, cache_dir: Path | None = None, access: "HubAccess
     if constants.is_offline_mode():
         raise ChoiceError("A download needs the network, and HF_HUB_OFFLINE is set.", "Unset it, or do not download.")
     checkpoint = open_model(name, cache_dir=cache_dir, access=access).checkpoint
+    source = checkpoint.source
+    assert isinstance(source, HubSource)
     files = {ref.file for ref in checkpoint.tensors.values()}
-    download_files(HubName(checkpoint.source.name, checkpoint.source.revision), sorted(files), access)
+    unknown = download_files(HubName(source.name, source.revision), sorted(files), source.known, access)
+    if not unknown:
+        return ""
+    others = f" and of {plural(len(unknown) - 1, 'other file')}" if len(unknown) > 1 else ""
+    return f"No hash of {unknown[0]}{others} is known here, as a mirror may leave them out: only sizes were compared."
 
 
 def demo_path() -> Path:

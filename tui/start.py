@@ -42,10 +42,11 @@ def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
         hint = f"What is here comes first: {hub} names the Hub's." if hub else "Leave it out."
         raise ChoiceError(f"{shortened_name(str(target))} is a path, and --download is for models on the Hub.", hint)
     errors: list[BaseException] = []
+    notices: list[str] = []
 
     def run() -> None:
         try:
-            download(target, cache_dir=cache_dir)
+            notices.append(download(target, cache_dir=cache_dir))
         except BaseException as error:
             errors.append(error)
 
@@ -60,6 +61,8 @@ def download_first(target: Path | HubName, cache_dir: Path | None) -> None:
     if errors:
         _clear_bars()
         raise errors[0]
+    for notice in filter(None, notices):
+        say(notice)
 
 
 def _clear_bars() -> None:
