@@ -1,4 +1,4 @@
-"""What the engine is compared with: the same weights as a notebook has them, in fp32."""
+"""What the engine is compared with: the same weights as a notebook has them, as fp32 arrays."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Solving on a torch device (CUDA): heads in batches, whole matrices by blocks; as exact as on the CPU.
 
-One thing is simpler here: a whole matrix beyond the condition limit goes to an fp64 SVD at once, in device memory.
+One thing is simpler here: what is beyond the limit of `gram.py` goes to an fp64 SVD at once, in device memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +14,11 @@ from .arriving import OnSolved, SolvedSlices
 from .checkpoint import TensorRef
 from .choices import Solver
 from .errors import DeviceError
+from .gram import is_accurate
 from .memory import RAW_DTYPES, TensorReader
 from .model import SlicedTensor
 from .results import MatrixResult
-from .spectrum import CONDITION_LIMIT, scale_exponent
+from .spectrum import scale_exponent, scaled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,8 +75,7 @@ class Accelerator:
             batch = max(1, _BATCH_BYTES // (8 * tensor.rows * tensor.cols))
             results: list[MatrixResult] = []
             for part in slices.split(batch):
-                sigma, solvers, nonfinite = self._solve_batch(part)
-                results.append(MatrixResult(sigma.numpy(), tuple(solvers), tuple(nonfinite)))
+                results.append(self._solve_batch(part, tensor.ref.dtype))
                 on_solved(SolvedSlices(tensor.matrix, batch * (len(results) - 1), results[-1]))
             solved[tensor.matrix] = MatrixResult(
                 sigma=np.concatenate([result.sigma for result in results]),
@@ -88,23 +88,28 @@ class Accelerator:
         """The spectrum of a whole tensor."""
         nonfinite, exponent = 0, 0
         gram: torch.Tensor | None = None
-        if tensor.ref.dtype == "F64":
+        if self._is_scaled(tensor.ref.dtype):
             peaks = (float(raw.nan_to_num(0, 0, 0).abs().max()) for raw in _row_blocks(tensor.ref, reader))
             exponent = scale_exponent(max(peaks))
         for raw in _row_blocks(tensor.ref, reader):
-            block = self._scaled(raw.to(self._device).double(), -exponent)
+            block = _divided(raw.to(self._device).double(), [exponent])
             nonfinite += _count_nonfinite(block)
             if self._solver == "gram64" and tensor.rows >= tensor.cols:
                 gram = block.mT @ block if gram is None else gram.addmm_(block.mT, block)
+        n = min(tensor.rows, tensor.cols)
         if nonfinite:
-            sigma, used = torch.full((min(tensor.rows, tensor.cols),), torch.nan, dtype=torch.float64), ""
-        else:
-            sigma, used = self._solve_finite_whole(tensor, reader, gram, exponent)
-        return MatrixResult(sigma[None].numpy(), (used,), (nonfinite,))
+            return MatrixResult(np.full((1, n), np.nan), ("",), (nonfinite,))
+        values, used = self._solve_finite_whole(tensor, reader, gram, exponent)
+        return MatrixResult(scaled(values.cpu().numpy(), exponent)[None], (used,), (0,))
+
+    def _is_scaled(self, dtype: str) -> bool:
+        """Whether weights of this dtype, or their squares, can leave the range that is computed in."""
+        return dtype == "F64" or self._solver == "svd32"
 
     def _solve_finite_whole(
         self, tensor: SlicedTensor, reader: TensorReader, gram: torch.Tensor | None, exponent: int
     ) -> tuple[torch.Tensor, str]:
+        """The values of the matrix ÷ 2^exponent."""
         weights: torch.Tensor | None = None
         if gram is None:  # wide, or another solver: the whole matrix goes to the device
             weights = self._load(tensor.ref, reader)
@@ -113,27 +118,16 @@ class Accelerator:
                 assert weights is not None
                 gram = torch.zeros(tensor.rows, tensor.rows, dtype=torch.float64, device=self._device)
                 for columns in weights.split(max(1, _BATCH_BYTES // (8 * tensor.rows)), 1):
-                    block = self._scaled(columns.double(), -exponent)
+                    block = _divided(columns.double(), [exponent])
                     gram.addmm_(block, block.mT)
             sigma = _sigma_of_gram(gram)
-            if bool(sigma[0] <= CONDITION_LIMIT * sigma[-1]):
-                return self._scaled(sigma, exponent).cpu(), "gram64"
+            if is_accurate(sigma.cpu().numpy(), max(tensor.rows, tensor.cols)):
+                return sigma, "gram64"
         if weights is None:
             weights = self._load(tensor.ref, reader)
-        matrix = self._scaled(weights.double(), -exponent) if exponent else weights
+        matrix = _divided(weights.double(), [exponent]) if exponent else weights
         used = "svd32" if self._solver == "svd32" else "svd64"
-        sigma = torch.linalg.svdvals(matrix.to(torch.float32 if used == "svd32" else torch.float64)).double()
-        return self._scaled(sigma, exponent).cpu(), used
-
-    def _scaled(self, values: torch.Tensor, exponent: int) -> torch.Tensor:
-        """fp64 values · 2^exponent, also where 2^exponent itself is out of range."""
-        if not exponent:
-            return values
-        half = exponent // 2
-        return torch.ldexp(
-            torch.ldexp(values, torch.tensor(half, device=self._device)),
-            torch.tensor(exponent - half, device=self._device),
-        )
+        return torch.linalg.svdvals(matrix.to(torch.float32 if used == "svd32" else torch.float64)).double(), used
 
     def _load(self, ref: TensorRef, reader: TensorReader) -> torch.Tensor:
         """The whole tensor on the device, (rows, cols) in its own dtype."""
@@ -144,36 +138,43 @@ class Accelerator:
             first += len(raw)
         return weights
 
-    def _solve_batch(self, weights: torch.Tensor) -> tuple[torch.Tensor, list[str], list[int]]:
-        """(batch, rows, cols) on the device → σ (batch, n) on the CPU, solvers, counts of NaN and infinite values."""
+    def _solve_batch(self, weights: torch.Tensor, dtype: str) -> MatrixResult:
+        """The spectra of (batch, rows, cols) on the device."""
         finite = torch.isfinite(weights)
         counts = (~finite).flatten(1).sum(1).tolist()
         matrices = torch.where(finite, weights, 0).double()
-        exponents = torch.zeros(len(matrices), dtype=torch.int32, device=self._device)
-        if weights.dtype == torch.float64:
-            peaks = matrices.abs().flatten(1).amax(1).tolist()
-            exponents = torch.tensor([scale_exponent(p) for p in peaks], dtype=torch.int32, device=self._device)
-            matrices = torch.ldexp(matrices, -exponents[:, None, None])
+        exponents = [0] * len(matrices)
+        if self._is_scaled(dtype):
+            exponents = [scale_exponent(peak) for peak in matrices.abs().flatten(1).amax(1).tolist()]
+            matrices = _divided(matrices, exponents)
         solvers: list[str]
         if self._solver == "gram64":
             wide = matrices.shape[1] <= matrices.shape[2]
-            sigma = _sigma_of_gram(matrices @ matrices.mT if wide else matrices.mT @ matrices)
-            accurate = (sigma[:, 0] <= CONDITION_LIMIT * sigma[:, -1]).tolist()
-            solvers = ["gram64" if good else "svd64" for good in accurate]
-            for index, good in enumerate(accurate):
-                if not good:
-                    sigma[index] = torch.linalg.svdvals(matrices[index])
+            values = _sigma_of_gram(matrices @ matrices.mT if wide else matrices.mT @ matrices)
+            sigma = values.cpu().numpy()
+            solvers = ["gram64" if is_accurate(each, max(matrices.shape[1:])) else "svd64" for each in sigma]
+            for index, solver in enumerate(solvers):
+                if solver == "svd64":
+                    sigma[index] = torch.linalg.svdvals(matrices[index]).cpu().numpy()
         else:
             kind = torch.float32 if self._solver == "svd32" else torch.float64
-            sigma = torch.linalg.svdvals(matrices.to(kind)).double()
+            sigma = torch.linalg.svdvals(matrices.to(kind)).double().cpu().numpy()
             solvers = [self._solver] * len(matrices)
-        if weights.dtype == torch.float64:
-            sigma = torch.ldexp(sigma, exponents[:, None])
-        sigma = sigma.cpu()
+        sigma = np.stack([scaled(*each) for each in zip(sigma, exponents, strict=True)])
         for index, count in enumerate(counts):
             if count:
-                sigma[index], solvers[index] = torch.nan, ""
-        return sigma, solvers, counts
+                sigma[index], solvers[index] = np.nan, ""
+        return MatrixResult(sigma, tuple(solvers), tuple(counts))
+
+
+def _divided(values: torch.Tensor, exponents: Sequence[int]) -> torch.Tensor:
+    """fp64 matrices ÷ 2^exponent, where that itself may be out of range; one exponent, or one for each matrix."""
+    if not any(exponents):
+        return values
+    for half in (np.array(exponents) // 2, -(-np.array(exponents) // 2)):
+        factors = torch.from_numpy(np.ldexp(1.0, -half)).to(values.device)
+        values = values * (factors if len(factors) == 1 else factors[:, None, None])
+    return values
 
 
 def _sigma_of_gram(gram: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,7 @@ class Analysis:
         model: a folder, a `.safetensors` file, `ORG/NAME` on the Hugging Face Hub, or a `Model` that is already open.
         revision: of a model on the Hub, a branch, tag or commit.
         offline: ask nothing of the network.
-        solver: `gram64` (exact and fast), `svd32` (the article's) or `svd64`.
+        solver: `gram64` (exact and fast), `svd32` (an SVD in fp32) or `svd64`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         cache_dir: where results are kept, instead of the user's cache folder.
         stack: which of several stacks of layers, by its name; None for the language model's.

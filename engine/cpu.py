@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from . import lapack
 from .arriving import OnSolved, SolvedSlices
 from .choices import Solver
 from .memory import TensorReader, count_nonfinite, decode
@@ -42,6 +43,8 @@ class Cpu:
 
     def __init__(self, solver: Solver, threads: int | None = None) -> None:
         self._solver = solver
+        if solver == "svd32":
+            lapack.load()
         self._blas = ThreadpoolController()
         self._threads = threads or _blas_threads(self._blas)
         self._pool = ThreadPoolExecutor(self._threads, "svdtui")

@@ -2,14 +2,13 @@
 
 | solver | what it does |
 |---|---|
-| `gram64` | eigenvalues of the fp64 Gram matrix on the short side; a slice with σ₁/σₙ > 2·10⁴ again by an fp64 SVD |
-| `svd32` | the article's fp32 SVD (LAPACK gesdd) |
+| `gram64` | eigenvalues of the fp64 Gram matrix on the short side, small ones mended (`gram.py`); else an fp64 SVD |
+| `svd32` | an fp32 SVD (LAPACK's sgesdd) |
 | `svd64` | an fp64 SVD, the slow truth |
 
-Squaring a matrix squares its condition number: the error of `gram64` in σᵢ relative to σᵢ is about ε·(σ₁/σᵢ)² with
-ε = 1.1·10⁻¹⁶, so at the limit of 2·10⁴ it is still below 10⁻⁷, which an fp32 SVD reaches only for σ₁/σᵢ < 2.
-bf16, fp16 and fp32 weights are exact in fp64 and their squares stay inside its range; fp64 weights are scaled by a
-power of two first, so that squares of very large or small values neither overflow nor vanish.
+bf16, fp16 and fp32 weights are exact in fp64 and their squares stay inside its range. fp64 weights are scaled by a
+power of two first, so that squares of very large or small values neither overflow nor vanish; and so are all weights
+for `svd32`, since the largest singular value of fp32 weights can be beyond fp32.
 """
 
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .choices import Solver
+from .gram import is_accurate, mended, sigma_of_eigenvalues, small_end
+from .lapack import fp32_singular_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-CONDITION_LIMIT = 2e4
-"""σ₁/σₙ above which `gram64` hands a matrix to the fp64 SVD."""
 
 
 class NonFiniteError(ArithmeticError):
@@ -41,44 +39,58 @@ class Spectrum:
 
 
 def singular_values(matrix: "Array", solver: Solver, *, scale: bool = False) -> Spectrum:
-    """The singular values of an fp64 copy of a weight, (rows, cols).
+    """The singular values of an fp64 copy of a weight, (rows, cols); ∞ where one is beyond fp64.
 
     `scale` is for weights that were fp64 in the file: only they, or their squares, can leave the range computed in.
 
     Raises:
         NonFiniteError: the matrix holds NaN or infinite values.
+        LinAlgError: an iteration did not converge.
     """
-    exponent = scale_exponent(float(np.abs(matrix).max())) if scale else 0
+    exponent = scale_exponent(float(np.abs(matrix).max())) if scale or solver == "svd32" else 0
     found = _solve(np.ldexp(matrix, -exponent) if exponent else matrix, solver)
-    return Spectrum(np.ldexp(found.sigma, exponent), found.solver) if exponent else found
+    return Spectrum(scaled(found.sigma, exponent), found.solver)
 
 
 def _solve(matrix: "Array", solver: Solver) -> Spectrum:
     if solver == "gram64":
-        short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-        with np.errstate(invalid="ignore"):  # infinite weights: the diagonal tells
-            gram = short @ short.T
-        if not np.isfinite(gram.diagonal()).all():
-            raise NonFiniteError
-        sigma = sigma_of_eigenvalues(np.linalg.eigvalsh(gram).astype(np.float64, copy=False))
-        if is_accurate(sigma):
+        sigma = _sigma_by_gram(matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T)
+        if sigma is not None:
             return Spectrum(sigma, "gram64")
         solver = "svd64"
     if not np.isfinite(matrix).all():
         raise NonFiniteError
-    kind = np.float32 if solver == "svd32" else np.float64
-    return Spectrum(np.linalg.svd(matrix.astype(kind, copy=False), compute_uv=False).astype(np.float64), solver)
+    if solver == "svd32":
+        return Spectrum(fp32_singular_values(matrix.astype(np.float32)).astype(np.float64), solver)
+    return Spectrum(np.linalg.svd(matrix, compute_uv=False).astype(np.float64, copy=False), solver)
 
 
-def sigma_of_eigenvalues(eigenvalues: "Array") -> "Array":
-    """√ of ascending eigenvalues of a Gram matrix, descending; what rounding made negative is 0."""
-    sigma: Array = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
-    return sigma
+def _sigma_by_gram(matrix: "Array") -> "Array | None":
+    """The values of (n, long), n ≤ long, or None where the Gram matrix says too little of them."""
+    long = matrix.shape[1]
+    with np.errstate(invalid="ignore"):  # infinite weights: the diagonal tells
+        gram = matrix @ matrix.T
+    if not np.isfinite(gram.diagonal()).all():
+        raise NonFiniteError
+    sigma = sigma_of_eigenvalues(np.linalg.eigvalsh(gram).astype(np.float64, copy=False))
+    if is_accurate(sigma, long):
+        return sigma
+    end = small_end(sigma, long)
+    if end is None:
+        return None
+    basis = np.linalg.eigh(gram).eigenvectors[:, : end.size]  # (n, size)
+    triangle = np.linalg.qr(matrix.T @ basis, mode="r")
+    restricted = np.linalg.svd(triangle, compute_uv=False).astype(np.float64, copy=False)
+    return mended(sigma, end, restricted, long)
 
 
-def is_accurate(sigma: "Array") -> bool:
-    """Whether values from a Gram matrix can stand: σ₁/σₙ within the limit, or all exactly zero."""
-    return bool(sigma[0] <= CONDITION_LIMIT * sigma[-1])
+def scaled(sigma: "Array", exponent: int) -> "Array":
+    """σ · 2^exponent; ∞ where that is beyond fp64."""
+    if not exponent:
+        return sigma
+    with np.errstate(over="ignore"):
+        values: Array = np.ldexp(sigma, exponent)
+    return values
 
 
 def scale_exponent(peak: float) -> int:

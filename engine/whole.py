@@ -1,11 +1,8 @@
 """The spectrum of a whole matrix on the CPU, in blocks: no second full-size copy of a vocabulary-sized matrix.
 
-`gram64` for whole matrices has one step more than for heads. Square matrices have small singular values: σ₁/σₙ grows
-with n, so that many of a large model's Q and O exceed the limit, and an fp64 SVD of each would cost far more than the
-rest. Only the small end needs it: block inverse iteration on the Gram matrix gives the subspace of the small values
-(an invariant subspace is far more exact than the small eigenvalues themselves), and the values of the matrix itself
-restricted to that subspace (Rayleigh-Ritz) replace them. They must agree with what the Gram matrix said within its
-rounding, or an fp64 SVD decides.
+Square matrices have small singular values: σ₁/σₙ grows with n, so that many of a large model's Q and O exceed the
+limit of `gram.py`, and an fp64 SVD of each would cost far more than the rest. Their small end is mended as a head's is,
+but the subspace comes from block inverse iteration on the Gram matrix: all eigenvectors of a large one cost too much.
 """
 
 import time
@@ -21,16 +18,10 @@ from .choices import Solver
 from .eigenvalues import symmetric_eigenvalues
 from .errors import DeviceError
 from .free_memory import free_memory
+from .gram import is_accurate, mended, sigma_of_eigenvalues, small_end
+from .lapack import fp32_singular_values
 from .memory import RAW_DTYPES, TensorReader, count_nonfinite, decode
-from .spectrum import (
-    CONDITION_LIMIT,
-    NonFiniteError,
-    Spectrum,
-    is_accurate,
-    scale_exponent,
-    sigma_of_eigenvalues,
-    singular_values,
-)
+from .spectrum import NonFiniteError, Spectrum, scale_exponent, scaled, singular_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,17 +46,9 @@ _FREE_SHARE = 0.8
 The threads of a BLAS wait by spinning; where other programs use the processor, several take many times as long as one.
 """
 
-_REFINE_LIMIT = 3e6
-"""σ₁/σₙ up to which the small end is refined; beyond it the Gram matrix says too little to agree with."""
-
-_SUBSPACE_MARGIN = 4.0
-"""The subspace reaches this factor above the values to be replaced: each iteration gains its square in accuracy."""
-
-_ITERATIONS = 6
-"""16⁻⁶ of a direction just outside the subspace is left, and its square (10⁻¹⁴) is what enters a value."""
-
-_GRAM_ERROR = 1e-14
-"""Largest difference of λ/λ₁ between the refined values and the Gram matrix's that rounding can explain."""
+_ITERATIONS = 8
+"""Of a direction just outside the subspace 16⁻⁸ times what the random start had of it is left (at most some
+thousands), and the square of that enters a value."""
 
 
 class WholeMatrix:
@@ -100,10 +83,10 @@ class WholeMatrix:
             DeviceError: they take more memory than there is.
         """
         self._check_memory(solver)
-        if self._ref.dtype == "F64":
-            self._exponent = scale_exponent(max(float(np.abs(raw).max()) for raw in self._raw_blocks()))
+        if self._ref.dtype == "F64" or solver == "svd32":
+            self._exponent = scale_exponent(max(map(_peak, self._blocks())))
         found = self._solve(solver)
-        return Spectrum(np.ldexp(found.sigma, self._exponent), found.solver) if self._exponent else found
+        return Spectrum(scaled(found.sigma, self._exponent), found.solver)
 
     def _check_memory(self, solver: Solver) -> None:
         """Refuse what would only be ended by the system when its memory is full."""
@@ -131,7 +114,11 @@ class WholeMatrix:
         for block in self._blocks(np.float32 if solver == "svd32" and not self._exponent else np.float64):
             matrix[first : first + len(block)] = block
             first += len(block)
-        return Spectrum(singular_values(matrix, solver).sigma, solver)
+        if solver == "svd64":
+            return Spectrum(singular_values(matrix, solver).sigma, solver)
+        if not np.isfinite(matrix).all():
+            raise NonFiniteError
+        return Spectrum(fp32_singular_values(matrix).astype(np.float64), solver)
 
     # blocks --------------------------------------------------------------------------------------
 
@@ -184,7 +171,7 @@ class WholeMatrix:
         threads = self._threads if used > _FREE_SHARE * self._threads else 1
         with self._blas.limit(limits=threads, user_api="blas"):
             sigma = sigma_of_eigenvalues(symmetric_eigenvalues(gram))
-            return sigma if is_accurate(sigma) else self._refine(gram, sigma, threads)
+            return sigma if is_accurate(sigma, self._long) else self._mend(gram, sigma, threads)
 
     def _gram(self) -> "tuple[Array, float]":
         """Tiles of one triangle, side by side in the pool with one BLAS thread each, then mirrored; and how many
@@ -207,24 +194,17 @@ class WholeMatrix:
             gram[columns, rows] = gram[rows, columns].T
         return gram, busy / wall
 
-    def _refine(self, gram: "Array", sigma: "Array", threads: int) -> "Array | None":
-        """`sigma` with its small end worked out from the matrix itself, or None when the result cannot be trusted."""
-        first = sigma[0]
-        size = int((sigma < _SUBSPACE_MARGIN * first / CONDITION_LIMIT).sum())
-        if first > _REFINE_LIMIT * sigma[-1] or size > len(sigma) // 4:
+    def _mend(self, gram: "Array", sigma: "Array", threads: int) -> "Array | None":
+        """`sigma` with its small end worked out from the matrix itself, or None when that cannot be."""
+        end = small_end(sigma, self._long)
+        basis = None if end is None else _small_subspace(gram, end.size, threads)
+        if end is None or basis is None:
             return None
-        basis = _small_subspace(gram, size, threads)
-        if basis is None:
-            return None
-        triangle = np.empty((0, size))
+        triangle = np.empty((0, end.size))
         for block in self._blocks():
             triangle = np.asarray(np.linalg.qr(np.vstack((triangle, block @ basis)), mode="r"))
-        ritz = np.linalg.svd(triangle, compute_uv=False)
-        replaced = int((sigma < first / CONDITION_LIMIT).sum())
-        small, coarse = ritz[-replaced:], sigma[-replaced:]
-        if np.abs(np.square(small / first) - np.square(coarse / first)).max() > _GRAM_ERROR:
-            return None
-        return np.concatenate((sigma[:-replaced], np.minimum(small, sigma[-replaced - 1])))
+        restricted = np.linalg.svd(triangle, compute_uv=False).astype(np.float64, copy=False)
+        return mended(sigma, end, restricted, self._long)
 
     # svd64 ---------------------------------------------------------------------------------------
 
@@ -237,6 +217,11 @@ class WholeMatrix:
                 raise NonFiniteError
             triangle = np.asarray(np.linalg.qr(np.vstack((triangle, block)), mode="r"))
         return singular_values(triangle, "svd64").sigma
+
+
+def _peak(block: "Array") -> float:
+    """The largest magnitude, without a copy; NaN where there is one."""
+    return float(np.maximum(block.max(), -block.min()))
 
 
 def _small_subspace(gram: "Array", size: int, threads: int) -> "Array | None":

@@ -30,8 +30,8 @@ SPECTRA: dict[str, torch.Tensor] = {
     "flat": torch.ones(32),
     "fast decay": torch.logspace(1, -3, 32),
     **{f"condition 1e{p}": torch.logspace(0, -p, 32, dtype=torch.float64) for p in (2, 4, 6, 8, 10, 12)},
-    "just inside the limit": torch.linspace(1, 1 / 1.9e4, 32, dtype=torch.float64),
-    "just outside the limit": torch.linspace(1, 1 / 2.1e4, 32, dtype=torch.float64),
+    "just inside the limit": torch.linspace(1, 1 / 6e3, 32, dtype=torch.float64),
+    "just outside the limit": torch.linspace(1, 1 / 7e3, 32, dtype=torch.float64),
     "rank 20 of 32": torch.cat([torch.linspace(3, 1, 20), torch.zeros(12)]),
     "repeated values": torch.tensor([5.0] * 10 + [2.0] * 12 + [1.0] * 10),
     "one large value": torch.tensor([1e6] + [1.0] * 31),
@@ -69,8 +69,16 @@ def test_within_the_limit_the_default_keeps_seven_digits_of_every_value(name: st
     assert errors(found.sigma, np.linalg.svd(matrix, compute_uv=False))[0] < 1e-7
 
 
-def test_beyond_the_limit_the_fp64_svd_takes_over_and_the_result_says_so() -> None:
+def test_beyond_the_limit_small_values_are_mended() -> None:
     matrix = planted(SPECTRA["just outside the limit"], 32, 300).numpy()
+    found, truth = singular_values(matrix, "gram64"), np.linalg.svd(matrix, compute_uv=False)
+    unmended = np.sqrt(np.linalg.eigvalsh(matrix @ matrix.T)[::-1])
+    assert found.solver == "gram64"
+    assert errors(found.sigma, truth)[0] < errors(unmended, truth)[0] / 10
+
+
+def test_where_the_gram_matrix_says_too_little_the_fp64_svd_decides_and_the_result_says_so() -> None:
+    matrix = planted(SPECTRA["condition 1e8"], 32, 300).numpy()
     found = singular_values(matrix, "gram64")
     assert found.solver == "svd64"
     assert np.array_equal(found.sigma, np.linalg.svd(matrix, compute_uv=False))
@@ -252,7 +260,7 @@ class TestCheckpoints:
         assert errors(unrefined, truth)[0] > 1e-9  # so it was worth it
 
     def test_a_spectrum_with_too_many_small_values_goes_to_the_fp64_svd(self, tmp_path: Path) -> None:
-        weight = planted(torch.logspace(0, -5, 256, dtype=torch.float64), 256, 256).float()
+        weight = planted(torch.tensor([1.0] + [1e-5] * 255, dtype=torch.float64), 256, 256).float()
         made = write_checkpoint(tmp_path / "m", layers=1, overrides={"lm_head.weight": weight})
         found = self.solve(made.folder, Job(None, "lm_head"), "gram64", "cpu")["lm_head"]
         assert found.solvers == ("svd64",)

@@ -189,7 +189,7 @@ def command(
     solver: Annotated[
         Solver,
         typer.Option(
-            help="gram64 is exact and fast; svd32 is the article's fp32 SVD; svd64 is the slow truth.",
+            help="gram64 is exact and fast; svd32 is an SVD in fp32; svd64 is the slow truth.",
             rich_help_panel=_COMPUTING,
         ),
     ] = "gram64",
