@@ -41,7 +41,7 @@ _TILE = 512
 """Order of the Gram matrix's tiles: large enough for the BLAS, and enough of them for many threads."""
 
 _FREE_SHARE = 0.8
-"""Share of the processor's time that the Gram matrix must have got for the eigenvalues to use several threads.
+"""Share of the processor's time that the Gram matrix must have got for what follows to use several threads.
 
 The threads of a BLAS wait by spinning; where other programs use the processor, several take many times as long as one.
 """
@@ -70,6 +70,7 @@ class WholeMatrix:
         self._short, self._long = sorted(ref.shape)
         self._tall = ref.shape[0] == self._long
         self._exponent = 0
+        self._svd_threads = threads
 
     def count_nonfinite(self) -> int:
         """How many weights are NaN or infinite."""
@@ -115,7 +116,8 @@ class WholeMatrix:
             matrix[first : first + len(block)] = block
             first += len(block)
         if solver == "svd64":
-            return Spectrum(singular_values(matrix, solver).sigma, solver)
+            with self._blas.limit(limits=self._svd_threads, user_api="blas"):
+                return Spectrum(singular_values(matrix, solver).sigma, solver)
         if not np.isfinite(matrix).all():
             raise NonFiniteError
         return Spectrum(fp32_singular_values(matrix).astype(np.float64), solver)
@@ -168,7 +170,7 @@ class WholeMatrix:
         gram, used = self._gram()
         if not np.isfinite(gram.diagonal()).all():
             raise NonFiniteError
-        threads = self._threads if used > _FREE_SHARE * self._threads else 1
+        threads = self._svd_threads = self._threads if used > _FREE_SHARE * self._threads else 1
         with self._blas.limit(limits=threads, user_api="blas"):
             sigma = sigma_of_eigenvalues(symmetric_eigenvalues(gram))
             return sigma if is_accurate(sigma, self._long) else self._mend(gram, sigma, threads)
