@@ -13,7 +13,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constra
 RUN_READY = $(VENV)/.ready-to-run
 TEST_READY = $(VENV)/.ready-to-test
 
-.PHONY: help demo test check bench clean venv
+.PHONY: help demo test check fuzz bench clean venv
 
 help: ## say what can be made (this list)
 	@echo 'usage: make TARGET [PYTHON=python3.12] [VENV=.venv] [PYTEST_ARGS=...]'
@@ -24,15 +24,21 @@ demo: $(RUN_READY) ## install into .venv, then open the small trained model that
 	@$(BIN)/svdtui --demo
 
 test: $(TEST_READY) ## install into .venv with the test tools, then run every check
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory check fuzz
+
+READY = @test -x $(BIN)/ruff || { echo "$(VENV) holds no test tools yet: run 'make test' once." >&2; exit 1; }
 
 check: ## format, lint, types, import contracts and tests, with what .venv holds
-	@test -x $(BIN)/ruff || { echo "$(VENV) holds no test tools yet: run 'make test' once." >&2; exit 1; }
+	$(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest $(PYTEST_PROCESSES) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_PROCESSES) -m 'not fuzz' $(PYTEST_ARGS)
+
+fuzz: ## 2,000 changed headers and 3,000 random keys, the same ones every time, with what .venv holds
+	$(READY)
+	$(BIN)/python -m pytest $(PYTEST_PROCESSES) -m fuzz
 
 bench: $(TEST_READY) ## measure speed and memory, each beside its reference, in one run
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/run.py $(BENCH_ARGS)
