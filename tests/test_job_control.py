@@ -19,9 +19,9 @@ FULL_SCREEN = frozenset({1000, 1003, 1004, 1006, 1049})
 VIEWS = {
     "a head": ([], "layer 0 · head 0"),
     "the heat map": (["H"], "layer × head"),
-    "findings": (["f"], "esc back"),
+    "findings": (["f"], "tested on this"),
     "help": (["?"], "esc closes"),
-    "the palette": (["ctrl+p"], "Search for commands"),
+    "the palette": (["ctrl+p"], "All metrics of a matrix"),
     "an address being typed": (["g", *"1.1"], "Go to"),
 }
 
@@ -63,8 +63,7 @@ def modes(terminal: Terminal) -> frozenset[int]:
 
 def test_every_view_is_drawn_again_at_the_size_of_then(shell: Terminal, command: str) -> None:
     shell.send(command + "\r")
-    shell.wait_for("layer 0 · head 0")
-    shell.wait_for("first/last")
+    shell.wait_for("cached 2/2 layers")
     for keys, text in VIEWS.values():
         for key in keys:
             shell.press(key)
@@ -96,7 +95,7 @@ def test_every_view_is_drawn_again_at_the_size_of_then(shell: Terminal, command:
 def test_a_program_that_started_it_stops_too(shell: Terminal, command: str, tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(f"demo:\n\t@{command}; echo it ended with $$?\n")
     shell.send("make demo\r")
-    shell.wait_for("first/last")
+    shell.wait_for("cached 2/2 layers")
     shell.wait_quiet()
     shown = shell.text()
     stop(shell)
@@ -107,7 +106,7 @@ def test_a_program_that_started_it_stops_too(shell: Terminal, command: str, tmp_
 
 def test_in_the_background_it_waits_for_the_foreground(shell: Terminal, command: str) -> None:
     shell.send(command + "\r")
-    shell.wait_for("first/last")
+    shell.wait_for("cached 2/2 layers")
     shell.wait_quiet()
     shown = shell.text()
     stop(shell)
@@ -121,7 +120,7 @@ def test_in_the_background_it_waits_for_the_foreground(shell: Terminal, command:
 def test_a_stop_of_which_it_was_not_told(svdtui: list[str], tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "tiny", layers=2).folder
     with Terminal([*svdtui, str(folder), "--at", "0.0"], size=(100, 30)) as terminal:
-        terminal.wait_for("first/last")
+        terminal.wait_for("cached 2/2 layers")
         terminal.wait_quiet()
         terminal.signal(signal.SIGSTOP)
         terminal.signal(signal.SIGCONT)
