@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from .errors import CheckpointError, HeaderError, ReadError
 from .file_kinds import advice_on, kind_of
 from .json_weight import HeavyJsonError, check_weight
-from .shards import CONFIG, NOT_ORDINARY, json_object, read_index, read_json_bytes, weight_files
+from .shards import CONFIG, NOT_ORDINARY, find_weights, json_object, read_json_bytes
 from .source import Source
 from .text import plural
 
@@ -82,6 +82,9 @@ class Checkpoint:
     """Tensors that the index names and their shards, as far as they have been read, do not have."""
     dtypes: Counter[str] = field(default_factory=Counter)
     """How many matrices have which dtype, as far as is known."""
+
+    notes: tuple[str, ...] = ()
+    """Sentences on files that hold weights, too, and are not read."""
 
     @cached_property
     def _indexed(self) -> dict[str, list[str]]:
@@ -174,8 +177,8 @@ def read_checkpoint(source: Source) -> Checkpoint:
     files = source.files()
     config_bytes = read_json_bytes(source, CONFIG) if CONFIG in files else None
     config = json_object(source, CONFIG, config_bytes) if config_bytes is not None else None
-    index = read_index(source)
-    shards = sorted(set(index.values())) if index is not None else weight_files(source)
+    weights = find_weights(source)
+    index, shards = weights.index, weights.shards
     tensors = {name: TensorRef(name, shard) for name, shard in (index or {}).items()}
     checkpoint = Checkpoint(source, tensors, config, "", index, set(shards))
     contents = hashlib.blake2b(config_bytes or b"", digest_size=8)
@@ -187,7 +190,12 @@ def read_checkpoint(source: Source) -> Checkpoint:
             place.update(repr((stat.mtime_ns, stat.ctime_ns)).encode())
     checkpoint.recall(tensors)
     place.update(contents.digest())
-    return replace(checkpoint, key=_key(source, place.hexdigest()), contents=_key(source, contents.hexdigest()))
+    return replace(
+        checkpoint,
+        key=_key(source, place.hexdigest()),
+        contents=_key(source, contents.hexdigest()),
+        notes=weights.notes,
+    )
 
 
 def _key(source: Source, digest: str) -> str:

@@ -17,6 +17,7 @@ def _notes(model: Model) -> Iterator[str]:
         yield model.incomplete
     if beyond := beyond_note(model):
         yield beyond
+    yield from model.checkpoint.notes
     others = [name for name in model.stacks.names if name != model.stack]
     if others:
         yield f"Shown is {printable(model.stack)}; these files also hold {listed(others)}: --stack NAME opens another."

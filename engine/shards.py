@@ -1,5 +1,7 @@
 """Which files of a source hold the weights: the index and the shards that it names, or a single file."""
 
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -7,7 +9,7 @@ from .errors import ConfigError, ModelNotFoundError, ShardIndexError
 from .file_kinds import advice_on, kind_of
 from .json_weight import HeavyJsonError, parsed
 from .source import Source
-from .text import plural
+from .text import plural, printable
 
 JSON_CAP = 50 * 10**6
 """Bytes of the longest config or index that is read. The largest published index has 24 MB."""
@@ -23,48 +25,80 @@ _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 _OTHER_FORMATS = (*sorted(_PICKLED), ".gguf", ".h5", ".msgpack", ".onnx")
 
 
-def weight_files(source: Source) -> list[str]:
-    """The weight files of a checkpoint that has no index: `model.safetensors`, or else all there are.
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The files that hold a checkpoint's weights."""
+
+    shards: tuple[str, ...]
+    index: Mapping[str, str] | None = None
+    """Tensor name → shard, where an index says so."""
+    notes: tuple[str, ...] = ()
+    """Sentences on files that hold weights, too, and are not read."""
+
+
+def find_weights(source: Source) -> Weights:
+    """`model.safetensors`, as `transformers` does; else what an index names; else all there are.
+
+    An index that names `model.safetensors` itself is believed. Another one beside it has nothing to say.
 
     Raises:
         ModelNotFoundError: there are none.
+        ShardIndexError: the index names a file that is not there, or a path outside the folder.
+        ConfigError: the index is no JSON object.
     """
     files = source.files()
     found = sorted(name for name in files if name.endswith(".safetensors"))
-    if _WEIGHTS in found:
-        return [_WEIGHTS]
+    indexes = sorted(name for name in files if name.endswith(INDEX_SUFFIX))
+    name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in indexes else next(iter(indexes), "")
+    if _WEIGHTS in files:
+        index, note = _beside_single(source) if name == _WEIGHTS + ".index.json" else (None, "")
+        if index is None:
+            named = [note] if note else []
+            return Weights((_WEIGHTS,), None, (*named, *_not_shown(source, {_WEIGHTS}, known=bool(note))))
+        return _by_index(source, name, index)
+    if name:
+        return _by_index(source, name, _weight_map(source, name))
     if not found:
         others = {suffix for suffix in _OTHER_FORMATS for name in files if name.endswith(suffix)}
         seen = f" It holds {', '.join(sorted(others))} files, which are not read." if others else ""
         raise ModelNotFoundError(f"{source.place} holds no .safetensors file.{seen}", _instead(others))
-    return found
+    return Weights(tuple(found))
 
 
-def _instead(others: set[str]) -> str:
-    """What to do about a model in other formats."""
-    wish = "Give a model with safetensors weights"
-    if others & _PICKLED:
-        return f"{wish}; pickled formats can run code and are never opened."
-    if ".gguf" in others:
-        return f"{wish}: GGUF files are made from one, mostly in fewer bits, and its page often names it."
-    return f"{wish}."
+def _beside_single(source: Source) -> tuple[dict[str, Any] | None, str]:
+    """The index beside `model.safetensors` where it speaks of that file; else what is to be said of it."""
+    name = _WEIGHTS + ".index.json"
+    shown = f"{_WEIGHTS} is shown, as transformers does, though {name}"
+    try:
+        index = _weight_map(source, name)
+    except (ConfigError, ShardIndexError):
+        return None, f"{shown} is there too, which cannot be read."
+    shards = {shard for shard in index.values() if isinstance(shard, str)}
+    if _WEIGHTS in shards:
+        return index, ""
+    here = sum(shard in source.files() for shard in shards)
+    there = f"{here:,} of them here" if here else "none of them here"
+    return None, f"{shown} names {plural(len(shards), 'other file')}, {there}."
 
 
-def read_index(source: Source) -> dict[str, str] | None:
-    """Tensor name → shard, or None without an index.
+def _not_shown(source: Source, shown: Collection[str], *, known: bool = False) -> Iterator[str]:
+    """A sentence on weight files that are not read; `known` when another one has named shards."""
+    others = sorted(name for name in source.files() if name.endswith(".safetensors") and name not in shown)
+    if others and not known:
+        more = f" and {len(others) - 2:,} more" if len(others) > 2 else ""
+        hint = "" if source.is_lazy else " Give a file's path to open it."
+        yield f"Also here, and not shown: {', '.join(map(printable, others[:2]))}{more}.{hint}"
 
-    Raises:
-        ShardIndexError: it names a file that is not there, or a path outside the folder.
-        ConfigError: it is no JSON object.
-    """
-    files = source.files()
-    names = sorted(name for name in files if name.endswith(INDEX_SUFFIX))
-    if not names or (_WEIGHTS in files and _WEIGHTS + ".index.json" not in names):
-        return None
-    name = _WEIGHTS + ".index.json" if _WEIGHTS + ".index.json" in names else names[0]
+
+def _weight_map(source: Source, name: str) -> dict[str, Any]:
     weight_map = json_object(source, name, read_json_bytes(source, name)).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ShardIndexError(f"{source.place}: {name} has no weight_map.", "Download the index again.")
+    return weight_map
+
+
+def _by_index(source: Source, name: str, weight_map: dict[str, Any]) -> Weights:
+    files = source.files()
     for tensor, shard in weight_map.items():
         if not isinstance(shard, str) or not _is_bare(shard):
             raise ShardIndexError(
@@ -79,7 +113,17 @@ def read_index(source: Source) -> dict[str, str] | None:
             f"{plural(len(shards), 'shard')} are there).",
             f"Finish the download, or open {_what_is_there(source)}.",
         )
-    return weight_map
+    return Weights(tuple(shards), weight_map, tuple(_not_shown(source, shards)))
+
+
+def _instead(others: set[str]) -> str:
+    """What to do about a model in other formats."""
+    wish = "Give a model with safetensors weights"
+    if others & _PICKLED:
+        return f"{wish}; pickled formats can run code and are never opened."
+    if ".gguf" in others:
+        return f"{wish}: GGUF files are made from one, mostly in fewer bits, and its page often names it."
+    return f"{wish}."
 
 
 def _what_is_there(source: Source) -> str:

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from svdtui.engine import EngineError, HeaderError, ModelNotFoundError, ShardIndexError, open_model
+from svdtui.engine.notes import notes_on
 from tests.checkpoints import write_checkpoint, write_index
+from tests.conftest import RunSvdtui
 
 COMMIT, OTHER = "1" * 40, "2" * 40
 
@@ -173,3 +175,57 @@ def test_no_header_is_taken_for_another_kind(tmp_path: Path) -> None:
         with pytest.raises(ModelNotFoundError, match="no layer whose names"):
             open_model(tmp_path)
     shutil.rmtree(tmp_path)
+
+
+# ---- several files with weights -----------------------------------------------------------------------------------
+
+
+def test_a_single_file_comes_before_an_index_as_in_transformers_and_both_are_told(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    write_checkpoint(tmp_path / "m", layers=2, shards=2, seed=1)
+    made = write_checkpoint(tmp_path / "m", layers=2)
+    model = open_model(made.folder)
+    assert {ref.file for ref in model.checkpoint.tensors.values()} == {"model.safetensors"}
+    [note] = notes_on(model)
+    assert "model.safetensors is shown, as transformers does" in note
+    assert "names 2 other files, 2 of them here" in note
+    name = "model.layers.1.self_attn.q_proj.weight"
+    judge = AutoModelForCausalLM.from_pretrained(made.folder)  # type: ignore[no-untyped-call]
+    assert torch.equal(judge.get_parameter(name).data, made.tensors[name].to(judge.dtype))
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ({"a": "model-00001-of-00009.safetensors", "b": "model-00002-of-00009.safetensors"}, "none of them here"),
+        ({"a": "../secret.safetensors", "b": ["no name"]}, "names 1 other file, none of them here"),
+        ({}, "which cannot be read"),
+    ],
+)
+def test_a_stale_index_beside_whole_weights_is_told(tmp_path: Path, index: dict[str, str], words: str) -> None:
+    made = write_checkpoint(tmp_path / "m", layers=1)
+    write_index(made.folder, index)
+    model = open_model(made.folder)
+    assert model.layers == (0,)
+    [note] = notes_on(model)
+    assert words in note
+
+
+@pytest.mark.parametrize(
+    ("shards", "other"), [(1, "model-00001-of-00002.safetensors"), (2, "consolidated.safetensors")]
+)
+def test_files_that_are_not_shown_are_told(tmp_path: Path, shards: int, other: str) -> None:
+    made = write_checkpoint(tmp_path / "m", layers=2, shards=shards)
+    shutil.copy(made.files[0], made.folder / other)
+    [note] = notes_on(open_model(made.folder))
+    assert note == f"Also here, and not shown: {other}. Give a file's path to open it."
+    assert not [note for note in notes_on(open_model(made.folder / other)) if "Also here" in note]
+
+
+def test_the_command_line_says_which_file_is_shown(run_svdtui: RunSvdtui, tmp_path: Path) -> None:
+    made = write_checkpoint(tmp_path / "m", layers=1)
+    write_index(made.folder, {"a": "model-00001-of-00009.safetensors"})
+    done = run_svdtui(made.folder, "--csv", tmp_path / "out.csv", "--layer", "0")
+    assert done.returncode == 0
+    assert "names 1 other file, none of them here." in done.stderr
