@@ -71,8 +71,8 @@ def _beside_single(source: Source) -> tuple[dict[str, Any] | None, str]:
     shown = f"{_WEIGHTS} is shown, as transformers does, though {name}"
     try:
         index = _weight_map(source, name)
-    except (ConfigError, ShardIndexError):
-        return None, f"{shown} is there too, which cannot be read."
+    except ShardIndexError:
+        return None, f"{shown} is there too, which names no shard."
     shards = {shard for shard in index.values() if isinstance(shard, str)}
     if _WEIGHTS in shards:
         return index, ""

@@ -1,5 +1,6 @@
 """Which part of config.json is about the layers that are shown, and how its numbers are read."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def nested(*keys: str, inner: dict[str, Any] = TEXT, **around: Any) -> dict[str,
 def test_the_language_models_part_is_found(tmp_path: Path, keys: tuple[str, ...]) -> None:
     assert language_part(nested(*keys)) == TEXT
     made = write_checkpoint(tmp_path / "m", config=False)
-    (made.folder / "config.json").write_text(__import__("json").dumps(nested(*keys, architectures=["X"])))
+    (made.folder / "config.json").write_text(json.dumps(nested(*keys, architectures=["X"])))
     model = open_model(made.folder)
     assert (model.heads, model.kv_heads, model.head_dim, model.layer_count) == (4, 2, 16, 2)
 

@@ -187,6 +187,28 @@ class SvdtuiApp(App[int]):
         if explorer.model.notice:  # in full, once: the status line may have no room for it
             self.notify(printable(explorer.model.notice), severity="warning", timeout=8, markup=False)
 
+    def open_stack(self, name: str) -> None:
+        """Show other layers of the same files, as `--stack` does."""
+        self.run_worker(self._open_stack(name), group="stack", exclusive=True)
+
+    async def _open_stack(self, name: str) -> None:
+        left = self.explorer
+        if left is None or self.screen is not left or self.session is None:
+            return
+        try:
+            model = Model(left.model.checkpoint, name)
+        except EngineError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self._places.remember(left.model.home, str(left.address) or ROOT)
+        session, self.session = self.session, None
+        left.session = None
+        await session.close()
+        self.explorer = Explorer(model, first_address(model, None, self._places), self._k)
+        is_at_bottom = left is self._first  # which no other screen can take the place of
+        await (self.push_screen if is_at_bottom else self.switch_screen)(self.explorer)
+        self.call_after_refresh(self._begin, self.explorer)
+
     def _take_spare(self) -> Spare | None:
         spare, self._spare = self._spare, None
         return spare
@@ -320,6 +342,11 @@ class SvdtuiApp(App[int]):
             if key.title and target is not None:
                 command = partial(target.run_action, key.action)
                 yield SystemCommand(f"{key.title}  ({key.shown})", key.tooltip, command)
+        if self.explorer is not None and screen is self.explorer:
+            for name in self.explorer.model.stacks.names:
+                if name != self.explorer.model.stack:
+                    what = f"Show {printable(name)} instead of {printable(self.explorer.model.stack)}"
+                    yield SystemCommand(f"Open stack {printable(name)}", what, partial(self.open_stack, name))
         for offered in super().get_system_commands(screen):
             if offered.title == "Theme":
                 yield offered

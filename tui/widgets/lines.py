@@ -43,25 +43,43 @@ class HeaderLine(Painted):
         facts += [printable(model.dtype)]
         right = " · ".join(filter(None, facts)) + (f" │ {printable(self._device)}" if self._device else "")
         revision = f" @ {printable(model.revision)[:7]}" if model.revision else ""
-        others = [name for name in model.stacks.names if name != model.stack]
-        stack = f"stack {printable(model.stack)}, not {printable(', '.join(others))}" if others else ""
-        yield title_line(model.name, revision, right, width, stack)
+        yield title_line(model.name, revision, right, width, stack_words(model))
 
 
-_STACK_ROOM = 24
-"""Cells that a name leaves to what is shown of several stacks."""
+_NAME_ROOM = 8
+"""Cells that a name keeps beside what is shown of several stacks."""
 
 
-def title_line(model: str, revision: str, right: str, width: int, beside: str = "") -> Line:
-    """The program, a model's name and revision, what may stand beside it, and at the right what is known of it."""
+def stack_words(model: Model) -> Sequence[str]:
+    """Which of several stacks is shown, and which are not, from longer to shorter; nothing where there is one."""
+    shown = printable(model.stack)
+    others = [printable(name) for name in model.stacks.names if name != model.stack]
+    if not others:
+        return ()
+    more = f" +{len(others) - 1}" if len(others) > 1 else ""
+    return (
+        f"stack {shown}, not {', '.join(others)}",
+        f"{shown}, not {others[0]}{more}",
+        f"{shown}, not {len(others)} more",
+        f"{shown} +{len(others)}",
+    )
+
+
+def title_line(model: str, revision: str, right: str, width: int, beside: Sequence[str] = ()) -> Line:
+    """The program, a model's name and revision, what may stand beside it, and at the right what is known of it.
+
+    Of what may stand there the first that fits does.
+    """
     right = clipped(right, width - 12)
     whole = width - cell_len(right) - 12
-    room = whole - min(_STACK_ROOM, cell_len(beside) + 2, whole // 2) if beside else whole
+    least = min(_NAME_ROOM, cell_len(printable(model)))
+    words = next((each for each in beside if cell_len(each) + 2 + least <= whole), "")
+    room = whole - cell_len(words) - 2 if words else whole
     name = clipped(printable(model), room - len(revision) if room - len(revision) > 10 else room)
     if cell_len(name) + len(revision) > room:
         revision = ""
     left = whole - cell_len(name) - len(revision)
-    said = f"  {clipped(beside, left - 3)}" if beside and left > 3 else ""
+    said = f"  {words}" if words else ""
     pad = " " * max(0, left - cell_len(said) + 1)
     named: Line = [(" svdtui ", "dim"), (f" {name}", "strong"), (revision, "dim"), (said, "warn")]
     return [*named, (pad, ""), (f"{right} ", "dim")]

@@ -1,0 +1,31 @@
+"""Several stacks of layers on screen: the header names what is shown and what is not; the palette opens the others."""
+
+from pathlib import Path
+
+from svdtui.tui.app import SvdtuiApp
+from tests.checkpoints import write_checkpoint
+from tests.pilot import opened, shown, until, waiting
+
+
+async def test_the_header_names_the_stack_and_the_palette_opens_another(tmp_path: Path) -> None:
+    sizes = {"hidden": 32, "heads": 2, "kv_heads": 1, "intermediate": 40, "vocab": 16, "layers": 2}
+    other = write_checkpoint(tmp_path / "other", prefix="ref_model.", tied=True, seed=1, **sizes)  # type: ignore[arg-type]
+    made = write_checkpoint(tmp_path / "m", overrides=other.tensors, **sizes)  # type: ignore[arg-type]
+    async with opened(made.folder, "1.1", size=(100, 30)) as pilot:
+        app = pilot.app
+        assert isinstance(app, SvdtuiApp)
+        assert "stack model, not ref_model" in shown(pilot, "#header")
+        for name, not_shown in (("ref_model", "model"), ("model", "ref_model")):
+            before = app.explorer
+            commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+            assert {title for title in commands if "stack" in title} == {f"Open stack {name}"}
+            commands[f"Open stack {name}"]()
+            await until(pilot, lambda before=before: app.explorer is not before and app.session is not None)  # type: ignore[misc]
+            await until(pilot, lambda: not waiting(pilot))
+            assert app.screen is app.explorer
+            assert f"stack {name}, not {not_shown}" in shown(pilot, "#header")
+            assert app.session
+            assert app.session.model.stack == name
+            await pilot.press("j", "k")  # the keys go to the new tree
+        assert app.explorer
+        assert str(app.explorer.address) == "1.1"  # where each was left
