@@ -1,6 +1,5 @@
 """The architectures that svdtui knows, as data. To add one, add an entry here; no other module names a tensor."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,10 +24,6 @@ class Architecture:
     def known(self) -> frozenset[str]:
         """All tensors of a layer that are known, by their names below it."""
         return frozenset((*(part.tensor for part in self.heads), *self.whole.values()))
-
-
-TOWER = re.compile(r"vision|visual|video|audio|speech|image|encoder")
-"""What the name of a tower that sees or hears has in it."""
 
 
 @dataclass(frozen=True, slots=True)

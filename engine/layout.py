@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .config_parts import language_part, number
+from .config_parts import number
 from .errors import ConfigError, LayoutError
 
 Side = Literal["rows", "columns"]
@@ -109,14 +109,6 @@ def is_language_only(config: Mapping[str, Any]) -> bool:
     nested = [key for key, value in config.items() if isinstance(value, Mapping) and key.endswith("_config")]
     towers = [key for key, value in config.items() if value and re.search("vision|visual|audio|speech|image|mm_", key)]
     return not towers and set(nested) <= {"quantization_config"}
-
-
-def shares_kv(config: Mapping[str, Any], layer: int) -> bool:
-    """Whether a layer uses keys and values of an earlier one, as the last layers of Gemma 3n do: K and V that the files
-    have for it lead nowhere, and `transformers` makes no such module."""
-    text = language_part(config)
-    shared, layers = text.get("num_kv_shared_layers"), text.get("num_hidden_layers")
-    return isinstance(shared, int) and isinstance(layers, int) and layer >= layers - shared
 
 
 def head_counts(part: Mapping[str, Any]) -> HeadCounts | None:

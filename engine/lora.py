@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .errors import ChoiceError
 from .evidence import layers_of
-from .layout import is_language_only, shares_kv
+from .layout import is_language_only
 from .metrics import Metrics
 from .model import HEADS, Job, MatrixInfo, Model
 from .peft_names import ALONE, Targets, targets
@@ -132,7 +132,7 @@ def lora_modules(model: Model, tables: TablesOf) -> Modules:
         module = Module(model.placement.module(layer, parts[matrix]), info.rows, info.cols, rank)
         if (layer, matrix) in undivided and not info.problem:
             why = "has another shape than config.json says, and so than its module"
-        elif parts[matrix].shared and shares_kv(config, layer):
+        elif parts[matrix].shared and model.shares_kv(layer):
             why = "is not used, for the layer has the keys and values of an earlier one"
         elif not why and module.largest < 1:
             why = "is too small for an adapter to have fewer parameters"
@@ -140,9 +140,9 @@ def lora_modules(model: Model, tables: TablesOf) -> Modules:
             left_out.append(f"{info.address} is left out: it {why}.")
         else:
             modules.append(module)
-    found_by = targets(
-        model.placement, model.checkpoint.tensors, is_language_only=bool(config) and is_language_only(config)
-    )
+    [ours] = [stack.prefix for stack in model.stacks.stacks if stack.placement is model.placement]
+    others = [stack.prefix for stack in model.stacks.stacks if stack.placement is not model.placement]
+    found_by = targets(ours, others, is_language_only=bool(config) and is_language_only(config))
     return Modules(tuple(modules), basis, tuple(left_out), found_by)
 
 

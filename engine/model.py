@@ -207,6 +207,14 @@ class Model:
         """Whether a layer lies beyond those that the config counts."""
         return layer > self.depth_layers[-1]
 
+    def shares_kv(self, layer: int) -> bool:
+        """Whether a layer uses the keys and values of an earlier one, as the last layers of Gemma 3n do.
+
+        K and V that the files have for it lead nowhere, and `transformers` makes no such modules.
+        """
+        shared = (self._config or {}).get("num_kv_shared_layers")
+        return isinstance(shared, int) and self.layer_count is not None and layer >= self.layer_count - shared
+
     @property
     def placement(self) -> Placement:
         """Which tensors are the decoder's."""

@@ -14,11 +14,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .architectures import TOWER, Placement
+from .config_parts import is_language
 from .text import printable, shortened
+from .wrappers import WRAPPERS
 
-_WRAPPERS = frozenset({"model", "base_model", "module", "_orig_mod", "_fsdp_wrapped_module"})
+_NEUTRAL = WRAPPERS | {"model", "base_model"}
 """What classes and wrappers put before their parts, or leave out."""
+
+_TOWER = r"[^.]*(?:vision|visual|video|audio|speech|image|encoder)[^.]*"
+"""A part of a name that leads to a tower that sees or hears, in memory; the files may call it otherwise."""
 
 _LANGUAGE = frozenset({"language_model", "text_model", "llm", "decoder"})
 """What a language model may be called in memory, whatever the files call it."""
@@ -50,44 +54,37 @@ ALONE = Targets()
 """Of a checkpoint that holds one stack, in memory too."""
 
 
-def targets(placement: Placement, names: Iterable[str], *, is_language_only: bool) -> Targets:
-    """How a stack is told from all others, by the names of a checkpoint's tensors.
+def targets(prefix: str, others: Iterable[str], *, is_language_only: bool) -> Targets:
+    """How a stack is told from all others, by what stands before their layers in a checkpoint.
 
     `is_language_only` is what the config says: a checkpoint that is one shard of several may hold no tensor of a vision
     tower that is there in memory.
     """
-    ours = _parts(placement, placement.prefix)
-    others = sorted(_prefixes(placement, names) - {placement.prefix})
+    ours, others = _parts(prefix), sorted(others)
     barred: list[str] = []
     needed: list[str] = []
     doubt = ""
-    (needed if TOWER.search(placement.prefix) else barred).append(rf"[^.]*(?:{TOWER.pattern})[^.]*")
-    for prefix in others:
-        foreign = [part for part in _parts(placement, prefix) if part not in ours]
+    if not is_language(prefix):
+        needed.append(_TOWER)
+    elif not re.search(_TOWER, prefix):
+        barred.append(_TOWER)
+    for other in others:
+        theirs = _parts(other)
+        foreign = [part for part in theirs if part not in ours]
         telling = [part for part in foreign if part not in _LANGUAGE]
-        lacking = [part for part in ours if part not in _parts(placement, prefix)]
+        lacking = [part for part in ours if part not in theirs]
         if telling or not lacking:
             barred += map(re.escape, telling or foreign)
         else:
             needed += map(re.escape, lacking[:1])
-        if not TOWER.search(prefix):
-            doubt = f"{shortened(printable(prefix), 200)}… holds modules of the same names."
+        if is_language(other):
+            doubt = f"{shortened(printable(other), 200)}layers… holds modules of the same names."
     return Targets(is_language_only and not others, _once(barred), _once(needed), doubt)
 
 
-def _parts(placement: Placement, prefix: str) -> tuple[str, ...]:
+def _parts(prefix: str) -> tuple[str, ...]:
     """What leads to a stack's layers, without what wraps it."""
-    before = prefix.removesuffix(f"{placement.architecture.layers}.")
-    return tuple(part for part in before.split(".") if part and not part.isdigit() and part not in _WRAPPERS)
-
-
-def _prefixes(placement: Placement, names: Iterable[str]) -> set[str]:
-    """What stands before the number of a layer that has a module of the same name as a planned one can have."""
-    modules = (part.tensor.removesuffix(".weight") for part in placement.architecture.heads)
-    pattern = re.compile(
-        rf"(?P<prefix>(?:.+\.)?{placement.architecture.layers}\.)\d+\.(?:{'|'.join(map(re.escape, modules))})\..+"
-    )
-    return {found["prefix"] for name in names if (found := pattern.fullmatch(name))}
+    return tuple(part for part in prefix.split(".") if part and not part.isdigit() and part not in _NEUTRAL)
 
 
 def _once(parts: Iterable[str]) -> tuple[str, ...]:

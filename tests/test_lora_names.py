@@ -15,7 +15,6 @@ from transformers.models.auto import modeling_auto as auto
 from svdtui.engine import Analysis
 from svdtui.engine.lora import LoraPlan, lora_modules, lora_plan
 from svdtui.engine.peft_names import targets
-from svdtui.engine.stacks import find_stacks
 from tests.checkpoints import write_checkpoint
 
 with warnings.catch_warnings():
@@ -245,8 +244,7 @@ def tensors_below(*prefixes: str) -> list[str]:
 
 def chosen(prefix: str, *others: str, alone: bool = False) -> tuple[list[str] | str, str]:
     """`target_modules` for Q of layer 1 of a stack among others, and the doubt."""
-    placement = find_stacks(tensors_below(prefix), None).stacks[0].placement
-    found = targets(placement, tensors_below(prefix, *others), is_language_only=alone)
+    found = targets(prefix, others, is_language_only=alone)
     return found.target_modules(["layers.1.self_attn.q_proj"]), found.doubt
 
 
@@ -297,5 +295,5 @@ def test_another_language_model_in_the_files_is_told_of(tmp_path: Path) -> None:
         analysis.view()
         plan = lora_plan(lora_modules(analysis.model, analysis.tables), 5_000)
     [said] = [line for line in plan.summary() if "teacher" in line]
-    assert said.startswith("teacher.model.layers.… holds modules of the same names. A class may call them")
+    assert said.startswith("teacher.model.layers… holds modules of the same names. A class may call them")
     assert said.endswith(f"print_trainable_parameters() says: {plan.parameters:,}.")
