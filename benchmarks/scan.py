@@ -12,8 +12,8 @@ import psutil
 
 from svdtui.engine import HEADS, Address, Job, Model, Opening, open_model
 from svdtui.engine.compute import Computer
-from svdtui.engine.device import usable_cores
 from svdtui.engine.lanes import LocalWorkers, plan
+from svdtui.engine.limits import usable_cores
 from svdtui.engine.scan import scan
 from svdtui.engine.store import Store
 from svdtui.engine.text import plural

@@ -244,6 +244,12 @@ def _judged(source: Source, file: str, header: bytes) -> bytes:
     try:
         with source.header_file(file, header) as path, safe_open(path, framework="numpy"):
             pass
+    except MemoryError as error:
+        raise ReadError(
+            f"{source.place}: {file} cannot be opened: its {size:,} bytes do not fit into the address space that this "
+            "process may use.",
+            "Raise that limit (ulimit -v).",
+        ) from error
     except (SafetensorError, OSError) as error:
         where = f"{source.place}: {file}"
         again = "Download or copy the file again."

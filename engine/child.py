@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from .errors import EngineError, WorkerError
 from .hub_errors import redacted
+from .limits import shortage
 from .pulse import BEAT
 
 _PR_SET_PDEATHSIG = 1
@@ -55,8 +56,10 @@ def die_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def unexpected(doing: str, error: BaseException) -> WorkerError:
-    """Something that should not happen: the details go to the log, without what is secret in them."""
+def unexpected(doing: str, error: BaseException) -> EngineError:
+    """No memory or thread is left; or what should not happen: the log has the details, without what is secret."""
+    if told := shortage(error):
+        return told
     sys.stderr.write(redacted("".join(traceback.format_exception(error))))
     sys.stderr.flush()
     message = f"{doing} failed with {type(error).__name__}: {redacted(str(error))}."

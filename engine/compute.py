@@ -94,7 +94,7 @@ class Computer:
             report(len(slices), 1)
 
         try:
-            with self._backend.errors():
+            with self._backend.errors(), np.errstate(all="ignore"):  # as in the threads: see `be_silent`
                 matrices = self._solve(job, tensors, solved, head)
         except np.linalg.LinAlgError as error:
             raise TensorError(

@@ -38,6 +38,11 @@ Solved = tuple[Spectrum | None, int]
 """A spectrum, or None with the number of NaN and infinite weights."""
 
 
+def be_silent() -> None:
+    """numpy says nothing in this thread: weights are what they are, and what comes of them is checked."""
+    np.seterr(all="ignore")
+
+
 class Cpu:
     """The CPU backend."""
 
@@ -47,7 +52,7 @@ class Cpu:
             lapack.load()
         self._blas = ThreadpoolController()
         self._threads = threads or _blas_threads(self._blas)
-        self._pool = ThreadPoolExecutor(self._threads, "svdtui")
+        self._pool = ThreadPoolExecutor(self._threads, "svdtui", be_silent)
         self._scratch = threading.local()
         self._one_large = threading.Lock()
 

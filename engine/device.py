@@ -1,7 +1,6 @@
 """Which device computes. torch is asked only where there may be an accelerator: its import takes a second."""
 
 import ctypes
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +66,6 @@ def choose_devices(wanted: str) -> list[Device]:
     import torch
 
     return [choose_device(f"cuda:{number}") for number in range(torch.cuda.device_count())]
-
-
-def usable_cores() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def may_have_accelerator() -> bool:

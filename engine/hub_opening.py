@@ -49,6 +49,7 @@ def open_hub(
         access: another Hub, token or Hub cache than the user's environment says.
 
     Raises:
+        ChoiceError: there is no such name, or no folder for the local cache.
         ModelNotFoundError: there is no such repository or revision.
         AccessError: it is gated or private.
         OfflineError: it is not in the local cache, and the network must not be used.
@@ -60,6 +61,11 @@ def open_hub(
     access = access or HubAccess()
     offline = offline or constants.is_offline_mode()
     _check_name(name, access)
+    if (access.cache_dir or constants.HF_HUB_CACHE).startswith("~"):
+        raise ChoiceError(
+            "A model on the Hub needs a folder for the Hub's cache, and this user has no home folder.",
+            "Set HOME, or HF_HOME to a folder.",
+        )
     if not offline:
         check_connection()
         guarded_session()

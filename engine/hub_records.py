@@ -7,6 +7,7 @@ a checksum; what does not parse or does not match counts as absent.
 import contextlib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,7 +77,7 @@ class HubRecords:
     def _load(self, file: str) -> bytes | None:
         try:
             with (self._folder / file).open("rb") as opened:
-                stored = opened.read(_LONGEST)
+                stored = opened.read(min(os.fstat(opened.fileno()).st_size, _LONGEST))
         except OSError:
             return None
         checksum, _, data = stored.partition(b"\n")

@@ -17,10 +17,11 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .device import choose_devices, usable_cores
+from .device import choose_devices
 from .errors import ChoiceError, EngineError, WorkerError
 from .isolation import command, environment
 from .job_request import Opening
+from .limits import usable_cores
 from .model import Job
 from .process import ENDING_SECONDS, how_it_ended, log_path, open_log
 from .pulse import BEAT, Pulse

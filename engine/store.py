@@ -9,6 +9,7 @@ absent. The solver is part of the path, so that two programs with different solv
 import contextlib
 import hashlib
 import json
+import os
 import struct
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from .atomic import write_atomically
-from .cache_dir import default_cache_dir
+from .cache_dir import NOWHERE, default_cache_dir
 from .choices import Solver
 from .errors import ReadError
 from .model import Job, Model
@@ -67,7 +68,7 @@ class Store:
             return None  # what it was computed from cannot be compared
         try:
             with self.path(job).open("rb") as file:
-                data = file.read(_SIZE_CAP)
+                data = file.read(min(os.fstat(file.fileno()).st_size, _SIZE_CAP))  # as much is reserved at once
         except OSError:
             return None
         return self.decode(job, data)
@@ -83,6 +84,10 @@ class Store:
 
     def cannot_keep(self, error: OSError, option: str = "--cache-dir") -> str:
         """A sentence on results that could not be kept; `option` is what names another folder."""
+        if self.root == NOWHERE:
+            return (
+                f"Results cannot be kept: this user has no home folder, and HOME is not set. {option} names a folder."
+            )
         return f"Results cannot be kept in {self.folder}: {error.strerror or error}. {option} names another folder."
 
     def forget(self, job: Job) -> None:

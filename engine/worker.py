@@ -39,6 +39,7 @@ from .device import choose_devices
 from .errors import EngineError
 from .hub import HubSource
 from .job_request import Opening
+from .limits import fit_to_limits
 from .model import Job, Model, job_name
 from .target import HubName
 
@@ -97,6 +98,7 @@ def main() -> None:
     channel.beat()
     requests = _Requests()
     try:
+        fit_to_limits()
         _import_early(network="--network" in sys.argv[1:])
         opening = _opening(**requests.next())
         store, computer = _open(opening, channel)

@@ -33,8 +33,9 @@ from svdtui.engine import (
     lanes,
     open_model,
 )
-from svdtui.engine.device import Device, usable_cores
+from svdtui.engine.device import Device
 from svdtui.engine.lanes import LocalWorkers, plan
+from svdtui.engine.limits import usable_cores
 from svdtui.engine.scan import scan
 from svdtui.engine.store import Store
 from svdtui.engine.workers import Answer, hear_nothing

@@ -1,6 +1,7 @@
 """The command line: opens the screen, or writes files without one."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,16 +11,21 @@ from svdtui.engine import __version__
 from svdtui.engine.choices import DEFAULT_K, Solver
 from svdtui.engine.errors import EngineError
 from svdtui.engine.isolation import leave_current_folder
+from svdtui.engine.limits import fit_to_limits, shortage
 from svdtui.engine.selection import Selection
 
 from .options import FindingsCommand, Layers, check_files, device_name, layers_named, output_name, parameter_count
 from .stderr import say
+from .streams import abandon_if_full, use_any_encoding, why_full
 
 _START = "Where to start"
 _HUB = "From the Hub"
 _HEADLESS = "Without a screen"
 _COMPUTING = "Computing"
 _SCREEN = "Screen"
+
+_SPARE_HEADLESS, _SPARE_SCREEN = 2, 8
+"""Threads besides those that solve: a progress bar's; those of the screen, and the processes beside it."""
 
 _EPILOG = """
 Examples:
@@ -295,6 +301,7 @@ def command(
     from .start import download_first, require_terminal, what_to_show
 
     try:
+        fit_to_limits(_SPARE_HEADLESS if headless else _SPARE_SCREEN)
         if at is not None:
             check_form(at)
         target = demo_path() if model is None else find_target(model, revision)
@@ -346,7 +353,18 @@ def command(
 def main() -> None:
     """Run the command line."""
     leave_current_folder()
-    app(prog_name="svdtui")
+    use_any_encoding()
+    try:
+        app(prog_name="svdtui")
+    except (MemoryError, OSError, RuntimeError) as error:
+        told = shortage(error) or why_full(error)
+        if told is None:
+            raise
+        for stream in (sys.stdout, sys.stderr):
+            abandon_if_full(stream)
+        say(str(told))
+        wrong_request = getattr(error.__context__, "exit_code", 1)  # which could not be told
+        raise SystemExit(wrong_request) from None
 
 
 if __name__ == "__main__":

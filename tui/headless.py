@@ -32,6 +32,7 @@ from svdtui.engine.selection import Selection
 
 from .formats import size
 from .stderr import WaitingLine, say
+from .streams import abandon
 
 if TYPE_CHECKING:
     from svdtui.engine.scan import ScanProgress
@@ -223,6 +224,6 @@ def _write(file: str, text: str, kind: Kind, outputs: Outputs) -> None:
         sys.stdout.buffer.write(text.encode())  # UTF-8 whatever the locale, as in a file
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+        abandon(sys.stdout)
         if not isinstance(error, BrokenPipeError):  # a pipe's reader has seen enough
             raise ExportError(f"stdout cannot be written: {error.strerror or error}.", "Make room for it.") from error

@@ -1,5 +1,6 @@
 """What must be there before the screen: a terminal for it, and a model or a way to one."""
 
+import codecs
 import os
 import sys
 import threading
@@ -102,6 +103,12 @@ def require_terminal() -> None:
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
         raise NotATerminalError(
             "The screen needs a terminal, and stdin or stdout is none.", "Run svdtui in a terminal, or use --csv FILE."
+        )
+    encodings = {stream.encoding for stream in (sys.stdin, sys.stdout, sys.__stderr__) if stream is not None}
+    if foreign := [name for name in sorted(encodings) if codecs.lookup(name).name != "utf-8"]:
+        raise NotATerminalError(
+            f"The screen needs UTF-8, and the terminal is said to use {foreign[0]}.",
+            "Set LC_ALL to a locale with UTF-8 (C.UTF-8, say) and unset PYTHONIOENCODING, or use --csv FILE.",
         )
     if os.environ.get("TERM", "") in {"dumb", "unknown"}:
         raise NotATerminalError(

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Self
 
 import typer
@@ -17,7 +18,8 @@ _BEAT = 0.1
 
 def say(sentence: str) -> None:
     """`svdtui: ` and the sentence."""
-    typer.echo(f"svdtui: {printable(sentence)}", err=True)
+    with suppress(OSError):  # nobody can be told
+        typer.echo(f"svdtui: {printable(sentence)}", err=True)
 
 
 class WaitingLine:
