@@ -67,6 +67,8 @@ class Analysis:
     ) -> None:
         if solver not in SOLVERS:
             raise ChoiceError(f"There is no solver {solver!r}.", f"Use {', '.join(SOLVERS)}.")
+        if cache_dir == "":
+            raise ChoiceError("cache_dir is empty.", "Name a folder, or leave it out for the user's cache folder.")
         if k < 1:
             raise ChoiceError(f"k is {k}: at least one value must be added up.", "Use k=1 or more.")
         folder = Path(cache_dir) if cache_dir else None
@@ -80,6 +82,7 @@ class Analysis:
         self._offline = offline
         self._cache_dir = folder
         self._store = Store(self.model, solver, folder)
+        self._store.tidy()
         self._results: dict[Job, JobResult] = {}
         self._computer: Computer | None = None
         self.notice = ""

@@ -101,9 +101,10 @@ class Computer:
                 f"The spectra of {job_name(job)} could not be solved: {error}.", "Try another --solver."
             ) from error
         except MemoryError as error:
+            elsewhere = "" if self.device.is_cpu else " on it, or use --device cpu"
             raise DeviceError(
                 f"{self.device.shown} ran out of memory for {job_name(job)}, {bytes_total:,} bytes of weights.",
-                "Close other programs on it, or use --device cpu.",
+                f"Close other programs{elsewhere}.",
             ) from error
         return JobResult(job, matrices)
 

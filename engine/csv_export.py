@@ -18,6 +18,7 @@ from .grid import Grid
 from .metrics import METRICS, defined
 from .model import MatrixInfo, Model
 from .outputs import CSV, Kind, Outputs
+from .private import sweep
 from .text import spreadsheet_safe
 from .views import View
 
@@ -223,6 +224,7 @@ def write_text(path: Path, text: str, kind: Kind = CSV, outputs: Outputs = Outpu
         mode = None
         with suppress(OSError):
             mode = target.stat().st_mode
+        sweep(target.parent, target.name)
         write_atomically(target, text.encode())
         target.chmod(_default_mode() if mode is None else mode)
     except (OSError, RuntimeError) as error:  # before Python 3.13, a loop of links is a RuntimeError

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import write_atomically
+from .private import make_private, sweep
 from .ranges import RemoteFile
 from .target import HubName
 
@@ -35,6 +36,7 @@ class HubRecords:
     """The records of one commit. Without a cache that can be written they are just not kept."""
 
     def __init__(self, root: Path, repo_id: str, commit: str) -> None:
+        self._root = root
         self._folder = root / "hub" / "v1" / f"{repo_id.replace('/', '--')}@{commit}"
         self._name = str(HubName(repo_id, commit))
 
@@ -85,5 +87,6 @@ class HubRecords:
 
     def _save(self, file: str, data: bytes) -> None:
         with contextlib.suppress(OSError):  # it costs a request next time
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_private(self._folder, self._root)
+            sweep(self._folder)
             write_atomically(self._folder / file, self._checksum(file, data) + b"\n" + data)

@@ -65,7 +65,9 @@ class Opening:
         from .compute import Computer  # torch, with an accelerator
         from .store import Store
 
-        return Store(model, self.solver, cache_dir), Computer(model, self.solver, self.device, self.threads)
+        store = Store(model, self.solver, cache_dir)
+        store.tidy()
+        return store, Computer(model, self.solver, self.device, self.threads)
 
 
 @dataclass(frozen=True, slots=True)

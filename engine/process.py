@@ -11,6 +11,7 @@ from typing import IO, Any, Self
 
 from .cache_dir import default_state_dir
 from .isolation import command, environment
+from .private import make_private
 
 _LINE_LIMIT = 2**26
 """Bytes of the longest line from the worker: a result that could not be stored comes in one."""
@@ -95,6 +96,14 @@ def how_it_ended(code: int) -> str:
     return f"ended with status {code}"
 
 
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner may read, also one that others could until now."""
+    descriptor = os.open(path, flags | os.O_APPEND, 0o600)
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
 def log_path() -> Path:
     """Where the worker's stderr goes."""
     return default_state_dir() / "worker.log"
@@ -105,9 +114,9 @@ def open_log() -> Iterator[int | IO[bytes]]:
     """The log, begun anew when it has grown; where none can be written, nothing."""
     path = log_path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mode = "ab" if path.exists() and path.stat().st_size < _LOG_LIMIT else "wb"
-        log = path.open(mode)
+        make_private(path.parent, path.parent)
+        is_long = path.exists() and path.stat().st_size >= _LOG_LIMIT
+        log = open(path, "wb" if is_long else "ab", opener=_private)  # noqa: SIM115 - Path.open has no opener
     except OSError:
         yield asyncio.subprocess.DEVNULL
         return

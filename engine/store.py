@@ -24,6 +24,7 @@ from .cache_dir import NOWHERE, default_cache_dir
 from .choices import Solver
 from .errors import ReadError
 from .model import Job, Model
+from .private import close_to_others, make_private, sweep
 from .results import JobResult, MatrixResult, expected_shapes
 
 FORMAT = "svdtui-2"
@@ -79,8 +80,15 @@ class Store:
         Raises:
             OSError: the disk is full or may not be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder, self.root)
         write_atomically(self.path(job), data)
+
+    def tidy(self) -> None:
+        """Remove what killed programs have left of this model's results, and close its folders to others."""
+        with contextlib.suppress(OSError):
+            for folder in self.folder.parent.iterdir():
+                sweep(folder)
+        close_to_others(self.folder, self.root)
 
     def cannot_keep(self, error: OSError, option: str = "--cache-dir") -> str:
         """A sentence on results that could not be kept; `option` is what names another folder."""

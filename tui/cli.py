@@ -14,7 +14,16 @@ from svdtui.engine.isolation import leave_current_folder
 from svdtui.engine.limits import fit_to_limits, shortage
 from svdtui.engine.selection import Selection
 
-from .options import FindingsCommand, Layers, check_files, device_name, layers_named, output_name, parameter_count
+from .options import (
+    FindingsCommand,
+    Layers,
+    check_files,
+    device_name,
+    folder_name,
+    layers_named,
+    output_name,
+    parameter_count,
+)
 from .stderr import say
 from .streams import abandon_if_full, use_any_encoding, why_full
 
@@ -216,6 +225,7 @@ def command(
         Path | None,
         typer.Option(
             metavar="FOLDER",
+            parser=folder_name,
             help="Keep results here instead of in the user's cache folder.",
             rich_help_panel=_COMPUTING,
             show_default=False,

@@ -24,6 +24,13 @@ def device_name(value: str) -> str:
     return value
 
 
+def folder_name(text: str) -> Path:
+    """A folder, which need not be there yet; not the current one for want of a name."""
+    if not text:
+        raise typer.BadParameter("is empty: name a folder, . for this one")
+    return Path(text)
+
+
 def output_name(value: str | None) -> str | None:
     """The file to write; stdout by any name is `-`, so that what `>>` appends to is not replaced."""
     return "-" if value in {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"} else value

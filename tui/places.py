@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from svdtui.engine.cache_dir import default_state_dir
+from svdtui.engine.private import make_private, sweep
 
 MAX_PLACES = 200
 """Models whose last address is kept; the longest unused go first."""
@@ -66,7 +67,8 @@ class Places:
 
     def _save(self, content: dict[str, Any]) -> None:
         with suppress(OSError, ValueError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.path.parent, self.path.parent)
+            sweep(self.path.parent)
             handle, name = tempfile.mkstemp(prefix=".places-", dir=self.path.parent)
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:

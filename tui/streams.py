@@ -8,7 +8,16 @@ from contextlib import suppress
 from typing import TextIO
 
 _LOOKS_LIKE = {
-    "…": "...", "·": "-", "–": "-", "−": "-", "×": "x", "’": "'", "“": '"', "”": '"', "›": ">", "σ": "sigma",
+    "…": "...",
+    "·": "-",
+    "–": "-",
+    "−": "-",
+    "×": "x",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "›": ">",
+    "σ": "sigma",
     **dict.fromkeys("─━═", "-"),
     **dict.fromkeys("│┃║", "|"),
     **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼", "+"),
