@@ -44,8 +44,7 @@ class Channel:
 
     def send_error(self, job: str | None, error: EngineError) -> None:
         """Say that a job failed, or (None) that no job can be computed."""
-        kind = type(error).__name__
-        self.send("failed", job=job, kind=kind, title=error.title, message=error.message, hint=error.hint)
+        self.send("failed", job=job, **error.told)
 
 
 def die_with_parent() -> None:

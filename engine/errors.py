@@ -24,7 +24,7 @@ Each one is a title, a message (what and where) and a hint (what to do). `str()`
 outside is neutralised and shortened here, once, so that no file can write escape sequences or pages to the terminal.
 """
 
-from typing import Self
+from collections.abc import Callable
 
 from .text import printable, shortened
 
@@ -41,16 +41,26 @@ class EngineError(Exception):
         self.hint = printable(hint)
         super().__init__(" ".join(filter(None, (self.message, self.hint))))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        """Message and hint go to another process apart, as they were given."""
-        return type(self), (self.message, self.hint)
+    @property
+    def told(self) -> dict[str, str]:
+        """What another process shows, or makes the same error of, with `error_of`."""
+        return {"kind": type(self).__name__, "title": self.title, "message": self.message, "hint": self.hint}
+
+    def __reduce__(self) -> "tuple[Callable[[str, str, str], EngineError], tuple[str, str, str]]":
+        """Pickled, it is what is told of it."""
+        return error_of, (type(self).__name__, self.message, self.hint)
 
 
 def error_of(kind: str, message: str, hint: str) -> EngineError:
-    """The error that another process has told of by the name of its class, its message and its hint."""
-    found = globals().get(kind)
-    if isinstance(found, type) and issubclass(found, EngineError):
-        return found(message, hint)
+    """The error that another process has told of by the name of its class, its message and its hint.
+
+    One of a class that is not known here, as of another version, is a `WorkerError`.
+    """
+    classes = [EngineError]
+    for each in classes:
+        if each.__name__ == kind:
+            return each(message, hint)
+        classes.extend(each.__subclasses__())
     return WorkerError(message, hint)
 
 

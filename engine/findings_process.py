@@ -1,6 +1,6 @@
 """Findings worked out in a process of their own: scipy takes a second of the processor, which a screen cannot spare.
 
-It reads a pickled `Evidence` from stdin and writes pickled `Findings` to stdout.
+It reads a pickled `Evidence` from stdin and writes pickled `Findings`, or a pickled `EngineError`, to stdout.
 Both ends are this program; nothing that comes from a file is unpickled.
 """
 
@@ -10,11 +10,12 @@ import os
 import pickle
 import sys
 
-from .errors import WorkerError
+from .child import unexpected
+from .errors import EngineError, WorkerError
 from .evidence import Evidence
 from .findings import Findings
 from .isolation import command, environment
-from .process import open_log
+from .process import how_it_ended, log_path, open_log
 
 
 async def find_aside(evidence: Evidence) -> Findings:
@@ -22,6 +23,7 @@ async def find_aside(evidence: Evidence) -> Findings:
 
     Raises:
         WorkerError: it could not be started, or did not come to an end.
+        EngineError: there are none.
     """
     try:
         with open_log() as log:
@@ -44,22 +46,33 @@ async def find_aside(evidence: Evidence) -> Findings:
             process.kill()
         await process.wait()
         raise
-    if process.returncode:
-        raise WorkerError(
-            f"Working out the findings ended with status {process.returncode}.", "The log has the details."
-        )
-    found: Findings = pickle.loads(answer)
+    try:
+        found: Findings | EngineError = pickle.loads(answer)
+    except (pickle.UnpicklingError, EOFError) as error:
+        how = how_it_ended(process.returncode or 0)
+        raise WorkerError(f"The process that works out the findings {how}.", f"See {log_path()}.") from error
+    if isinstance(found, EngineError):
+        raise found
     return found
 
 
 def main() -> None:
-    """Answer one question."""
-    from .findings import find
-
+    """Answer one question, with findings or with why there are none."""
     with contextlib.suppress(OSError):
         os.nice(10)
-    evidence = pickle.load(sys.stdin.buffer)
-    pickle.dump(find(evidence), sys.stdout.buffer)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no answer
+    found: Findings | EngineError
+    try:
+        from .findings import find
+
+        found = find(pickle.load(sys.stdin.buffer))
+    except EngineError as error:
+        found = error
+    except Exception as error:
+        found = unexpected("Working out the findings", error)
+    with answers:
+        pickle.dump(found, answers)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .device import choose_devices
-from .errors import ChoiceError, EngineError, WorkerError
+from .errors import ChoiceError, EngineError, WorkerError, error_of
 from .isolation import command, environment
 from .job_request import Opening
 from .limits import usable_cores
@@ -243,7 +243,7 @@ class _Lane(threading.Thread):
                         case {"event": "beat"}:
                             continue
                         case {"event": "failed", "job": None}:
-                            return _error(event)
+                            return error_of(event["kind"], event["message"], event["hint"])
                         case {"event": "ready", "note": note}:
                             is_ready, self._failed_starts = True, 0
                             self._workers.is_ready(note)
@@ -278,7 +278,7 @@ class _Lane(threading.Thread):
             case {"event": "too_large"}:
                 task.outcome.set_result(Answer(is_too_large=True))
             case _:
-                task.outcome.set_exception(_error(event))
+                task.outcome.set_exception(error_of(event["kind"], event["message"], event["hint"]))
 
     def _died(self, how: str, was_ready: bool) -> EngineError | None:
         """The process ended without being told to; why there should be no other one, or None."""
@@ -336,15 +336,3 @@ def _end(process: "subprocess.Popen[bytes]") -> str:
         process.kill()
         code = process.wait()
     return how_it_ended(code)
-
-
-def _error(event: dict[str, Any]) -> EngineError:
-    """The error that a process has told of."""
-    kinds = {kind.title: kind for kind in _kinds(EngineError)}
-    return kinds.get(event["title"], WorkerError)(event["message"], event["hint"])
-
-
-def _kinds(kind: type[EngineError]) -> Iterator[type[EngineError]]:
-    yield kind
-    for each in kind.__subclasses__():
-        yield from _kinds(each)

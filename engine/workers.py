@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .errors import EngineError, ModelChangedError, WorkerError
 from .hub_errors import redacted
 from .job_request import JobRequest, Opening, compute_job
+from .limits import shortage
 from .model import Job, Model
 from .store import Store
 
@@ -145,7 +146,7 @@ class ExecutorWorkers:
     def _sentence(self, job: Job, error: BaseException) -> EngineError:
         if isinstance(error, EngineError):
             return error
-        if told := self._told(job, error):
+        if told := self._told(job, error) or shortage(error):
             return told
         again = "What has been computed is kept: begin again to go on."
         if isinstance(error, BrokenExecutor):
