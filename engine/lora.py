@@ -19,7 +19,6 @@ Basis = Literal["whole matrices", "heads"]
 
 _COLUMNS = {field.name: number for number, field in enumerate(fields(Metrics))}
 _LEFT_OUT_SHOWN = 3
-_COUNT = "A class may call them in memory as it likes, so compare what peft's print_trainable_parameters() says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +100,14 @@ class LoraPlan:
         more_left = len(self.left_out) - _LEFT_OUT_SHOWN
         full = all(rank == module.largest for module, rank in self.ranks)
         more = " No module could use more: each has its energy rank, or the largest that pays." if full else ""
+        count = (
+            f"peft's print_trainable_parameters() must say {self.parameters:,}; another number means that the model's "
+            "class calls its modules otherwise."
+        )
         planned = f"{plural(len(ranks), 'module')} of rank {span}, {self.parameters:,} of {self.budget:,} parameters."
         return (
             f"LoRA plan: {planned}{more} Ranks follow the rank at 95 % energy, from {source}.",
-            *([f"{self.targets.doubt} {_COUNT}: {self.parameters:,}."] if self.targets.doubt else []),
+            *([] if self.targets.is_alone else [" ".join(filter(None, (self.targets.doubt, count)))]),
             *self.left_out[:_LEFT_OUT_SHOWN],
             *([f"{plural(more_left, 'more module')} left out."] if more_left > 0 else []),
         )

@@ -295,5 +295,5 @@ def test_another_language_model_in_the_files_is_told_of(tmp_path: Path) -> None:
         analysis.view()
         plan = lora_plan(lora_modules(analysis.model, analysis.tables), 5_000)
     [said] = [line for line in plan.summary() if "teacher" in line]
-    assert said.startswith("teacher.model.layers… holds modules of the same names. A class may call them")
-    assert said.endswith(f"print_trainable_parameters() says: {plan.parameters:,}.")
+    assert said.startswith("teacher.model.layers… holds modules of the same names. peft's print_trainable_parameters()")
+    assert f"must say {plan.parameters:,}; another number means that the model's class calls" in said
