@@ -80,6 +80,13 @@ def test_a_model_on_the_hub_needs_a_home_or_hf_home(svdtui: list[str], tmp_path:
     assert "Set HOME, or HF_HOME to a folder." in complaint(done, 2)
 
 
+def test_a_current_folder_that_is_gone_is_a_sentence(svdtui: list[str], model: Path, tmp_path: Path) -> None:
+    here_no_more = tmp_path / "here"
+    here_no_more.mkdir()
+    command = f"cd {here_no_more} && rmdir {here_no_more} && exec {{svdtui}} {{0}} --csv -"
+    assert complaint(shell(command, svdtui, model)).startswith("The current folder is gone.")
+
+
 # ---- limits ----------------------------------------------------------------------------------------------------
 
 

@@ -71,6 +71,7 @@ def test_the_export_and_the_command_line_write_the_same_bytes(
         terminal.wait_for("Exported")
         terminal.press("q")
         assert terminal.wait_exit() == 0
+        assert "exception" not in terminal.text()
     names = sorted(path.name for path in Path().iterdir())
     assert names == ["tiny.layer-1.head-2.metrics.csv", "tiny.layer-1.head-2.spectra.csv"]
     done = run_svdtui(folder, "--layer", "1", "--head", "2", "--csv", "m.csv", "--spectra-csv", "s.csv")

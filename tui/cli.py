@@ -20,6 +20,7 @@ from .options import (
     check_files,
     device_name,
     folder_name,
+    is_here,
     layers_named,
     output_name,
     parameter_count,
@@ -264,6 +265,9 @@ def command(
     ] = False,
 ) -> None:
     """Explore the singular values of a language model's weights."""
+    if not is_here():
+        say("The current folder is gone. Change to one that is there.")
+        raise typer.Exit(1)
     is_csv = csv is not None or spectra_csv is not None
     is_of_model = findings is not None or candidates is not None or lora_plan is not None
     headless = is_csv or is_of_model

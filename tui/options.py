@@ -24,6 +24,15 @@ def device_name(value: str) -> str:
     return value
 
 
+def is_here() -> bool:
+    """Whether there is a current folder: it may have been removed, and then no path means anything."""
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
+
+
 def folder_name(text: str) -> Path:
     """A folder, which need not be there yet; not the current one for want of a name."""
     if not text:

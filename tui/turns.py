@@ -69,7 +69,7 @@ async def settled(app: App[int]) -> None:
         screen = app.screen
         parts = [app, *screen.walk_children(with_self=True)]
         await _have_answered(parts)
-        if app.screen is screen and screen.is_mounted and not any(part.message_queue_size for part in parts):
+        if screen in app.screen_stack[-1:] and screen.is_mounted and not any(part.message_queue_size for part in parts):
             if not getattr(screen, "is_at_work", False):
                 return
             await asyncio.sleep(0.01)
