@@ -1,33 +1,21 @@
 """A checkpoint seen as layers, heads and matrices, and what must be read for each."""
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from hashlib import blake2b
 
 from .address import Address
-from .architectures import Placement
 from .certainty import Certainty
 from .checkpoint import Checkpoint, TensorRef
-from .config_parts import language_part, layer_count, part_for, setting
-from .errors import AddressError, CheckpointError, ModelNotFoundError, ShardIndexError
+from .errors import AddressError
 from .layout import HeadCounts, HeadMatrix, head_counts
 from .matrices import DTYPES, HEADS, Job, MatrixInfo, SlicedTensor, is_empty, job_name, shown_dtype, tensor_problem
-from .stacks import find_stacks, listed
+from .shown import MOST_LAYERS, Shown, nothing_left
 from .text import plural, runs, spans
-from .wrappers import state_in, unwrapped
 
 __all__ = ["DTYPES", "HEADS", "MOST_LAYERS", "Job", "MatrixInfo", "Model", "SlicedTensor", "job_name", "tensor_problem"]
 
-MOST_LAYERS = 10**6
-"""A number of layers that no model has."""
 
-_CONFIG_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64"}
-"""A config's name → the name shown."""
-
-
-class Model:
+class Model(Shown):
     """A checkpoint's decoder. Everything is worked out from headers and config.
 
     Of a remote model, the headers are read when `prepare` is told that they are needed; until then the shapes of some
@@ -42,22 +30,7 @@ class Model:
     """
 
     def __init__(self, checkpoint: Checkpoint, stack: str | None = None) -> None:
-        self.checkpoint = checkpoint
-        config = checkpoint.config or {}
-        self.stacks = find_stacks(checkpoint.tensors, layer_count(language_part(config), MOST_LAYERS))
-        """All stacks of layers that can be opened, that which is shown unless another one is asked for first."""
-        if not self.stacks.stacks:
-            raise _nothing_known(checkpoint, self.stacks.states)
-        chosen = self.stacks.choose(stack, self.name)
-        self.stack = chosen.name
-        """What the layers that are shown are called (see `stacks`)."""
-        self.is_main = chosen is self.stacks.stacks[0]
-        self._stack = chosen
-        self._placement = chosen.placement
-        self._counted: tuple[int, Counter[str]] | None = None
-        self._config = part_for(config, chosen.prefix, is_main=self.is_main) if checkpoint.config is not None else None
-        self.layer_count = layer_count(self._config, MOST_LAYERS)
-        """How many layers the config says there are, when it says."""
+        super().__init__(checkpoint, stack)
         self.counts: HeadCounts | None = None
         self.heads_problem: str | None = None
         if checkpoint.config is None:
@@ -85,17 +58,7 @@ class Model:
         wholes = (self._whole_ref(layer, name) for layer in self.layers for name in self._whole_names(layer))
         if not all(ref is None or ref.is_absent or is_empty(ref) for ref in wholes):
             return
-        if self.checkpoint.absent:
-            name = min(self.checkpoint.absent)
-            raise ShardIndexError(
-                f"{self.checkpoint.source.place}: {tensor_problem(self.checkpoint.tensors[name])}",
-                "The files belong to different versions: download the model again.",
-            )
-        raise CheckpointError(
-            f"{self.checkpoint.source.place}: all matrices of the layers are empty.",
-            "DeepSpeed's ZeRO-3 leaves such files: gather the weights (zero_to_fp32.py, or "
-            "stage3_gather_16bit_weights_on_model_save).",
-        )
+        raise nothing_left(self.checkpoint)
 
     def prepare(self, jobs: Iterable[Job]) -> Iterator[tuple[str, bytes]]:
         """Read the headers that these jobs need and that have not been read; yields each file with its header.
@@ -146,86 +109,6 @@ class Model:
         return sum(tensor.ref.nbytes for tensor in tensors if tensor.problem is None)
 
     @property
-    def notice(self) -> str:
-        """A sentence that the user should know about how the model was opened, or empty."""
-        return self.checkpoint.source.notice
-
-    @property
-    def name(self) -> str:
-        """The model's name: the folder's, or `ORG/NAME` for a Hub model."""
-        return self.checkpoint.source.name
-
-    @property
-    def revision(self) -> str:
-        """The commit, or empty for a plain folder."""
-        return self.checkpoint.source.revision
-
-    @property
-    def location(self) -> str:
-        """What opens the same model again."""
-        return self.checkpoint.source.location
-
-    @property
-    def home(self) -> str:
-        """What stays the same from one version of the model to the next: the folder, or the repository."""
-        source = self.checkpoint.source
-        home = source.location.removesuffix(f"@{source.revision}") if source.is_lazy else source.location
-        return home if self.is_main else f"{home} {self.stack}"
-
-    @property
-    def key(self) -> str:
-        """Identifies the exact files, and which of their stacks is shown."""
-        return self.checkpoint.key + self._suffix
-
-    @property
-    def contents(self) -> str:
-        """Identifies what is in the files, wherever they lie, and which of their stacks is shown."""
-        return self.checkpoint.contents + self._suffix
-
-    @property
-    def _suffix(self) -> str:
-        if self.is_main:
-            return ""
-        label = re.sub(r"[^\w.-]", "_", self.stack, flags=re.ASCII)[:40]
-        return f"+{label}-{blake2b(self._stack.prefix.encode(), digest_size=4).hexdigest()}"
-
-    @property
-    def asked_stack(self) -> str | None:
-        """What opens this stack again; None for that which is shown unless another one is asked for."""
-        return None if self.is_main else self.stack
-
-    @cached_property
-    def depth_layers(self) -> tuple[int, ...]:
-        """The layers that the config counts: those of trends over depth, findings, candidates and plans.
-
-        One beyond them, such as one that predicts further tokens (MTP), is a model of its own.
-        """
-        count = self.layer_count
-        return tuple(layer for layer in self.layers if count is None or layer < count) or self.layers
-
-    def is_beyond(self, layer: int) -> bool:
-        """Whether a layer lies beyond those that the config counts."""
-        return layer > self.depth_layers[-1]
-
-    def shares_kv(self, layer: int) -> bool:
-        """Whether a layer uses the keys and values of an earlier one, as the last layers of Gemma 3n do.
-
-        K and V that the files have for it lead nowhere, and `transformers` makes no such modules.
-        """
-        shared = (self._config or {}).get("num_kv_shared_layers")
-        return isinstance(shared, int) and self.layer_count is not None and layer >= self.layer_count - shared
-
-    @property
-    def placement(self) -> Placement:
-        """Which tensors are the decoder's."""
-        return self._placement
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The numbers of the layers that are there, ascending (a single shard may hold only some)."""
-        return self._placement.layers
-
-    @property
     def heads(self) -> int:
         """Query heads of a layer; 0 when unknown."""
         return self.counts.heads if self.counts else 0
@@ -240,44 +123,9 @@ class Model:
         """Rows of a head's Q slice; 0 when unknown."""
         return self.counts.head_dim if self.counts else 0
 
-    @property
-    def dtype(self) -> str:
-        """The dtype of most of the decoder's tensors, as far as they are known; else what the config says, or empty."""
-        for dtype, _ in self._dtypes.most_common(1):
-            return DTYPES.get(dtype, dtype.lower())
-        config = self.checkpoint.config or {}
-        said = setting(config, self._config, "dtype") or setting(config, self._config, "torch_dtype")
-        return _CONFIG_DTYPES.get(str(said), "")
-
-    @property
-    def _dtypes(self) -> Counter[str]:
-        if len(self.stacks.stacks) == 1 and not self.stacks.states:
-            return self.checkpoint.dtypes
-        unread = len(self.checkpoint.unread_shards)
-        if self._counted is None or self._counted[0] != unread:
-            refs = (self.checkpoint.tensors[name] for name in self._placement.names.values())
-            self._counted = unread, Counter(ref.dtype for ref in refs if len(ref.shape) == 2)
-        return self._counted[1]
-
     @cached_property
     def _layer_set(self) -> frozenset[int]:
         return frozenset(self.layers)
-
-    @cached_property
-    def _outer(self) -> dict[str, str]:
-        """Matrices outside the layers → tensors. The shortest name wins: a vision tower may have an embedding too."""
-        found: dict[str, str] = {}
-        for shown, ending in self._placement.architecture.outer.items():
-            last = ending.partition(".")[0]
-            names = [
-                name
-                for name in self.checkpoint.tensors
-                if last in name and f".{unwrapped(name)}".endswith(f".{ending}") and not state_in(name)
-            ]
-            names = [name for name in names if self.stacks.owner(name) is self._stack]
-            if names:
-                found[shown] = min(names, key=lambda n: (len(n), n))
-        return found
 
     @property
     def head_matrices(self) -> tuple[str, ...]:
@@ -364,7 +212,7 @@ class Model:
 
     @property
     def _is_tied(self) -> bool:
-        return setting(self.checkpoint.config or {}, self._config, "tie_word_embeddings") is True
+        return self.said("tie_word_embeddings") is True
 
     def _whole_names(self, layer: int | None) -> tuple[str, ...]:
         names = self._outer if layer is None else self._placement.architecture.whole
@@ -564,19 +412,3 @@ class Model:
                 Address(parent.layer, head) for head in range(self.heads if self.has_heads(parent.layer) else 0)
             )
         yield from (info.address for info in self.matrices(parent))
-
-
-def _nothing_known(checkpoint: Checkpoint, states: tuple[str, ...]) -> ModelNotFoundError:
-    """Why there is no model in these tensors."""
-    place = checkpoint.source.place
-    if states:
-        what = "optimiser states or gradients"
-        return ModelNotFoundError(
-            f"{place} holds {what} ({listed(states)}), and no weights of a layer.",
-            "Give the weights that were saved beside them, such as model.safetensors.",
-        )
-    return ModelNotFoundError(
-        f"{place} holds {len(checkpoint.tensors)} tensors, but no layer whose names "
-        "svdtui knows (…layers.N.self_attn.q_proj.weight and the like).",
-        "See the README for the architectures that are supported.",
-    )

@@ -2,20 +2,25 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from svdtui.engine import Address, Analysis, ChoiceError, Model, ModelNotFoundError, open_model
+from svdtui.engine import HEADS, Address, Analysis, ChoiceError, Job, Model, ModelNotFoundError, open_model
+from svdtui.engine.errors import ModelChangedError
 from svdtui.engine.evidence import gather
+from svdtui.engine.job_request import JobRequest, Opening, check_opening, compute_job
 from svdtui.engine.lora import lora_modules
 from svdtui.engine.notes import notes_on
 from svdtui.engine.overview import overview
 from svdtui.engine.results import Tables
+from svdtui.engine.store import Store
 from tests.checkpoints import Checkpoint, write_checkpoint
 from tests.conftest import RunSvdtui
+from tests.hub_reader import reading
 
 SIZES: dict[str, Any] = {"hidden": 32, "heads": 2, "kv_heads": 1, "intermediate": 40, "vocab": 16}
 
@@ -142,6 +147,32 @@ def test_matrices_outside_the_layers_belong_to_their_stack(tmp_path: Path) -> No
         infos = open_model(made.folder, stack=name).matrices(Address())
         assert {info.tensor.partition(".")[0] for info in infos} == {name.partition(".")[0]}
         assert len(infos) == 2
+
+
+def test_who_computes_for_others_opens_the_same_stack(tmp_path: Path) -> None:
+    folder = written(tmp_path, stack(tmp_path, "ref_model.")).folder
+    main, other = open_model(folder), open_model(folder, stack="ref_model")
+    job = Job(0, HEADS)
+    stores = {each: Store(each, "gram64", tmp_path / "cache") for each in (main, other)}
+    for model in (main, other):
+        opening = Opening(model.location, model.key, "gram64", "cpu", stack=model.asked_stack)
+        data = compute_job(JobRequest(opening, job))
+        assert stores[model].decode(job, data)
+        assert not stores[other if model is main else main].decode(job, data)
+        with pytest.raises(ModelChangedError):
+            check_opening(replace(opening, stack="model" if model is other else "ref_model"))
+
+
+def test_a_stack_of_a_model_on_the_hub(home: Path, tmp_path: Path) -> None:
+    made = written(tmp_path, ref := stack(tmp_path, "ref_model."), shards=2)
+    with reading(home) as reader:
+        reader.hub.add("org/m", made.folder)
+        model = open_model("org/m", cache_dir=reader.cache_dir, access=reader.access, stack="ref_model")
+        assert any("these files also hold model" in note for note in notes_on(model))
+        found = reader.spectra(model, 1)
+    assert len(found) == 2 * 4
+    truth = torch.linalg.svdvals(ref["ref_model.layers.1.self_attn.q_proj.weight"].double()[:16])
+    assert found["1.0.q"] == pytest.approx(truth.numpy(), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["nothing", "", "model.layers", "a"])
