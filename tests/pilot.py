@@ -26,9 +26,13 @@ async def opened(
     size: tuple[int, int] = (100, 30),
     places: Path | None = None,
     ready: bool = True,
+    messages: bool = False,
     **options: Any,
 ) -> AsyncIterator[Screen]:
-    """The app on a model, once what it opened with is computed; ended with its compute process."""
+    """The app on a model, once what it opened with is computed; ended with its compute process.
+
+    With `messages`, what the app says of files and troubles is drawn too.
+    """
     app = SvdtuiApp(
         open_model(folder),
         None if at is None else Address.parse(at),
@@ -36,7 +40,7 @@ async def opened(
         places=Places(places),
         **options,
     )
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=messages) as pilot:
         await until(pilot, lambda: app.session is not None)
         if ready:
             await until(pilot, lambda: not waiting(pilot))

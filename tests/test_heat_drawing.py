@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.color import Color, ColorSystem
 
+from svdtui.tui.contrast import Colour
 from svdtui.tui.heat_data import ordinal, standing
-from svdtui.tui.widgets.colourmap import SHADES, Colour, contrast, palette
+from svdtui.tui.widgets.colourmap import SHADES, contrast, palette
 from svdtui.tui.widgets.heat_axis import column_numbers, layer_label
 from svdtui.tui.widgets.heat_cells import coloured, halved, textured, textures
 from svdtui.tui.widgets.heat_legend import legend_line

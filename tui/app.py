@@ -34,7 +34,7 @@ from .screens.explorer import Explorer
 from .screens.opening import Opening
 from .screens.small import TooSmall, is_too_small
 from .start import first_address
-from .themes import DARK, LIGHT, PLAIN, curve_colours, ground_of_terminal
+from .themes import DARK, LIGHT, PLAIN, ground_of_terminal, inks
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -104,8 +104,9 @@ class SvdtuiApp(App[int]):
         return Driver if issubclass(Driver, chosen) else chosen
 
     def get_css_variables(self) -> dict[str, str]:
-        """Every theme gets the colours of the curves."""
-        self.theme_variables = {**curve_colours(self.current_theme), **super().get_css_variables()}
+        """Every theme gets the inks of curves and of what stands back."""
+        base = super().get_css_variables()
+        self.theme_variables = {**inks(self.current_theme, base), **base}
         return self.theme_variables
 
     def _explorer(self, model: Model) -> Explorer:

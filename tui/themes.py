@@ -1,14 +1,17 @@
-"""Colours: a dark, a light and a 16-colour theme, and the colours of four curves and four pins that any theme gets.
+"""Colours: a dark, a light and a 16-colour theme, and the inks of curves, pins and what stands back, for any theme.
 
 The curve colours follow Okabe and Ito's palette, which stays apart under colour blindness, made lighter on dark and
-darker on light ground to a contrast of at least 4.5. A terminal with 16 colours, or none, gets the third theme: the
-terminal's own colours on the terminal's own ground, light or dark.
+darker on light ground to a contrast of at least 4.5; bands and secondary text are as faint as that allows. A terminal
+with 16 colours, or none, gets the third theme: the terminal's own colours on the terminal's own ground, light or dark.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 
+from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
+
+from .contrast import Colour, faded
 
 DARK = Theme(
     name="svdtui-dark",
@@ -34,7 +37,7 @@ LIGHT = Theme(
     background="#fbfbf9",
     surface="#f3f3f0",
     panel="#e8e8e4",
-    success="#1a7f4b",
+    success="#177244",
     warning="#8f5a00",
     error="#b3261e",
     dark=False,
@@ -53,10 +56,10 @@ _CURVES_DARK = {
     "pin-d": "#f4f4f4",
 }
 _CURVES_LIGHT = {
-    "curve-q": "#a85400",
-    "curve-k": "#0a5cab",
-    "curve-v": "#00704d",
-    "curve-o": "#a03078",
+    "curve-q": "#864300",
+    "curve-k": "#084e91",
+    "curve-v": "#005f41",
+    "curve-o": "#882966",
     "pin-a": "#6b6000",
     "pin-b": "#c02f12",
     "pin-c": "#5b3fc4",
@@ -74,11 +77,30 @@ _CURVES_ANSI = {
 }
 
 
-def curve_colours(theme: Theme) -> dict[str, str]:
-    """The variables `curve-q` … `curve-o` and `pin-a` … `pin-d` that are readable on the ground of `theme`."""
+DIM, BAR, BAND = 0.6, 0.4, 0.55
+"""How much of their colour secondary text, bars and rules, and bands around curves have, where that can be read."""
+
+
+def inks(theme: Theme, base: Mapping[str, str]) -> dict[str, str]:
+    """The variables `curve-…`, `pin-…`, `band-…`, `dim` and `bar`, readable on all grounds of `theme`.
+
+    `base` is what the theme says of the grounds itself.
+    """
     if theme.ansi:
-        return _CURVES_ANSI
-    return _CURVES_DARK if theme.dark else _CURVES_LIGHT
+        bands = {f"band-{name[-1]}": colour for name, colour in _CURVES_ANSI.items() if name.startswith("curve")}
+        return {**_CURVES_ANSI, **bands, "dim": "ansi_default", "bar": "ansi_default"}
+    curves = _CURVES_DARK if theme.dark else _CURVES_LIGHT
+    ground, text = _rgb(base["background"]), _rgb(base["foreground"])
+    everywhere = [ground, _rgb(base["surface"]), _rgb(base["panel"])]
+    found = {"dim": faded(text, everywhere, DIM), "bar": faded(text, [ground], BAR)}
+    for name, colour in curves.items():
+        if name.startswith("curve"):
+            found[f"band-{name[-1]}"] = faded(_rgb(colour), [ground], BAND)
+    return {**curves, **{name: Color(*colour).hex for name, colour in found.items()}}
+
+
+def _rgb(colour: str) -> Colour:
+    return Color.parse(colour).rgb
 
 
 def ground_of_terminal(environ: Mapping[str, str]) -> str:

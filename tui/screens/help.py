@@ -18,7 +18,7 @@ from .overlay import Overlay
 Part = tuple[str, str]
 """A piece of text and its style."""
 
-DIM, BOLD, TITLE = "$foreground 60%", "bold", "bold $text-primary"
+DIM, BOLD, TITLE = "$dim", "bold", "bold $text-primary"
 
 OWNERS: dict[Owner, str] = {
     "explorer": "Keys in the explorer",

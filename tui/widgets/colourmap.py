@@ -4,8 +4,7 @@ Source: `viridis` of matplotlib, by Nathaniel Smith, Stéfan van der Walt and Er
 colours, joined by straight lines.
 """
 
-Colour = tuple[int, int, int]
-"""Red, green, blue from 0 to 255."""
+from ..contrast import Colour, luminance
 
 VIRIDIS = (
     *("440154", "481769", "472a7a", "433d84", "3d4e8a", "355e8d", "2e6d8e", "297b8e", "23898e"),
@@ -29,9 +28,7 @@ def palette(*, many: bool) -> tuple[Colour, ...]:
 
 def contrast(colour: Colour) -> Colour:
     """Black or white, whichever stands out more on `colour` (relative luminance of WCAG 2)."""
-    linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return BLACK if luminance > 0.179 else WHITE
+    return BLACK if luminance(colour) > 0.179 else WHITE
 
 
 def _between(points: tuple[str, ...], count: int) -> tuple[Colour, ...]:

@@ -14,15 +14,17 @@ from textual import events
 from textual.message import Message
 
 from ..colours import Depth, depth_of
-from .colourmap import Colour, contrast, palette
+from ..contrast import Colour
+from .colourmap import contrast, palette
 from .figures import wrapped
+from .headings import heading
 from .heat_axis import column_numbers, layer_label
 from .heat_cells import INK, PLAIN_TEXTURES, TEXTURES, coloured, halved, textured, textures
 from .heat_legend import legend_line
 from .heat_plan import GAP, Plan, plan, scrolled
 from .heat_profile import bar, bar_width
 from .heat_scale import MISSING, UNDEFINED, ZERO, Scale, codes
-from .painted import Line, Span, clipped
+from .painted import Line, Span
 from .tiled import Tiled
 
 if TYPE_CHECKING:
@@ -172,18 +174,22 @@ class HeatMap(Tiled):
         """`─ Q · top-10 · layer × head ──────── layers 24–97 of 128 · heads 0–73 of 128 ─`."""
         grid, shown = self._chart.grid, self._plan
         layers, columns = grid.values.shape
-        parts = []
+        parts, shorter = [], []
         if shown.layers < layers:
             last = min(self._top + shown.layers, layers) - 1
-            parts.append(f"layers {grid.layers[self._top]}–{grid.layers[last]} of {layers}")
+            span = f"layers {grid.layers[self._top]}–{grid.layers[last]}"
+            parts.append(f"{span} of {layers}")
+            shorter.append(span)
         if shown.columns < columns:
-            parts.append(f"{self._chart.heads}s {self._left}–{self._left + shown.columns - 1} of {columns}")
+            span = f"{self._chart.heads}s {self._left}–{self._left + shown.columns - 1}"
+            parts.append(f"{span} of {columns}")
+            shorter.append(span)
         if not grid.computed.all():
-            parts.append(f"{int(grid.computed.sum())} of {layers} layers computed")
-        right = f" {' · '.join(parts)} ─" if parts else ""
-        title = clipped(self._chart.title, max(0, width - len(right) - 5))
-        rule = "─" * max(0, width - len(title) - len(right) - 3)
-        return [("─ ", "dim"), (title, "strong"), (f" {rule}{right}", "dim")]
+            count = int(grid.computed.sum())
+            parts.append(f"{count} of {layers} layers computed")
+            shorter.append(f"{count}/{layers} computed")
+        title = self._chart.title
+        return heading([title, title.rpartition(" · ")[0] or title], width, [" · ".join(parts), " · ".join(shorter)])
 
     def _axis(self, width: int) -> Line:
         """The numbers of the columns above each band; that of the cursor stands out."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 from rich.cells import cell_len
 from textual import events
 from textual.timer import Timer
+from textual.widgets._toast import ToastRack
 
 from svdtui.engine.model import Model
 from svdtui.engine.text import plural, printable
@@ -96,18 +97,27 @@ class StatusLine(Painted):
         self._right = ""
         self._answer = ""
         self._question = ""
+        self._is_news = False
         self._timer: Timer | None = None
+
+    def on_mount(self) -> None:
+        """Messages that need more than this line have theirs above it, where they cover nothing."""
+        for rack in self.screen.query(ToastRack):
+            self.screen.move_child(rack, before=self)
 
     def show(self, left: Span, right: str) -> None:
         """Say what is going on."""
         self._left, self._right = left, right
         self.repaint()
 
-    def flash(self, answer: str) -> None:
-        """Answer a key with a short sentence that goes away by itself."""
+    def flash(self, answer: str, *, is_news: bool = False) -> None:
+        """Answer a key with a short sentence that goes away by itself, and with the place that it was said of.
+
+        News is of no place.
+        """
         if self._timer:
             self._timer.stop()
-        self._answer = answer
+        self._answer, self._is_news = answer, is_news
         self._timer = self.set_timer(FLASH, self._forget)
         self.repaint()
 
@@ -116,7 +126,14 @@ class StatusLine(Painted):
         self._question = question
         self.repaint()
 
+    def move_on(self) -> None:
+        """The user is elsewhere now."""
+        if self._answer and not self._is_news:
+            self._forget()
+
     def _forget(self) -> None:
+        if self._timer:
+            self._timer.stop()
         self._answer = ""
         self.repaint()
 
