@@ -1,5 +1,7 @@
 """Curves, axes, labels and numbers as text, without a screen."""
 
+import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from svdtui.engine.address import Address
 from svdtui.tui.formats import done_of, figure, megabytes, share
 from svdtui.tui.keys import KEYS, bindings, footer
 from svdtui.tui.widgets.axes import index_ticks, linear_ticks, log_ticks
-from svdtui.tui.widgets.chart import chart, spread
+from svdtui.tui.widgets.chart import chart, spread, value_labels
 from svdtui.tui.widgets.curves import TRANSFORMS, Spectrum, Transform, decimate, is_logarithmic, trace
 from svdtui.tui.widgets.outline import Outline
 from svdtui.tui.widgets.painted import Line, clipped
@@ -243,3 +245,24 @@ def test_revealing_what_does_not_exist_stops_at_the_nearest_place(tmp_path: Path
         model.check(Address(1, 99))
     outline = Outline(model)
     assert outline.nodes[outline.reveal(Address(1, 99))].address == Address(1)
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(st.floats(-300, 300), st.floats(1e-3, 40), st.integers(8, 70))
+def test_a_tall_logarithmic_axis_has_a_label_among_any_eight_rows(low: float, span: float, rows: int) -> None:
+    y = (low, min(low + span, 307.0))
+    labels = value_labels(y, rows, log=True)
+    edges = [-1, *sorted(labels), rows]
+    assert max(b - a for a, b in itertools.pairwise(edges)) <= 8
+    assert min((b - a for a, b in itertools.pairwise(sorted(labels))), default=2) > 1
+    for row, label in labels.items():
+        if label.isascii():
+            assert dot_row(math.log10(float(label)), y, rows) == row
+
+
+@pytest.mark.parametrize("rows", [20, 34, 55])
+@pytest.mark.parametrize("decades", [0.05, 0.4, 0.99, 1.01, 1.3, 1.9, 2.5, 7])
+def test_spectra_on_wide_screens_can_be_read_off(rows: int, decades: float) -> None:
+    for low in (-2.0, -0.31, 0.02, 0.7):
+        labels = value_labels((low, low + decades), rows, log=True)
+        assert max(b - a for a, b in itertools.pairwise([-1, *sorted(labels), rows])) <= 8

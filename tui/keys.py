@@ -376,7 +376,7 @@ KEYS = (
         "Save a picture of the screen as SVG into the current folder.",
         "picture",
     ),
-    Key("app", "palette", "ctrl+p", "^p", "command_palette", "", "All commands, and the theme.", "commands"),
+    Key("app", "palette", "ctrl+p", "^p", "command_palette", "", "All commands, and the theme.", "menu"),
     Key(
         "app",
         "quit",
@@ -420,34 +420,32 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
     for key in keys:
         if key.footer:
             groups.setdefault(key.footer, []).append(key)
-    order = _OVERVIEW_ORDER if "metric" in groups and "table" in groups else _FOOTER_ORDER
-    words = sorted(groups, key=order.index)
+    words = _order(groups, (key.owner for group in groups.values() for key in group))
     return [(_joined(groups[word]), word, tuple(groups[word])) for word in words]
 
 
-_FOOTER_ORDER = [
-    *("quit", "help", "back", "go", "layer", "metric", "table", "sort", "QKVO", "finding", "log", "head", "open"),
-    *(
-        "curve",
-        "export",
-        "heat map",
-        "findings",
-        "scan",
-        "pin",
-        "stop",
-        "copy",
-        "picture",
-        "tree",
-        "columns",
-        "commands",
-    ),
-]
+_ALWAYS = ("help", "menu")
 
-_OVERVIEW_ORDER = [
-    *("quit", "help", "go", "metric", "table", "sort", "heat map", "scan", "findings"),
-    *(word for word in _FOOTER_ORDER if word not in {"quit", "help", "go", "metric", "table", "sort"}),
-]
-"""Where heads or layers stand side by side, the ways on from there come first."""
+_FIRST = {
+    "curves": ("go", "layer", "head", "QKVO", "curve", "log", "pin", "export"),
+    "overview": ("metric", "table", "sort", "heat map", "scan", "findings", "go", "layer"),
+    "heat": ("back", "QKVO", "metric", "log", "open", "go", "pin", "scan", "export"),
+    "findings": ("back", "finding", "go", "scan", "export", "copy"),
+    "anywhere": ("quit", "go", "layer", "scan", "export", "columns", "copy"),
+}
+"""What matters most on each screen: at 80 columns there is room for six to nine."""
+
+
+def _order(words: Iterable[str], owners: Iterable[Owner]) -> list[str]:
+    """The words of a footer, the most useful first."""
+    words, screens = [*words], {*owners}
+    where = "heat" if "heat" in screens else "findings" if "findings" in screens else "anywhere"
+    if "table" in words:
+        where = "overview"
+    elif "curve" in words:
+        where = "curves"
+    first = (*_ALWAYS, *_FIRST[where], "quit")
+    return sorted(words, key=lambda word: first.index(word) if word in first else len(first))
 
 
 def _joined(keys: list[Key]) -> str:

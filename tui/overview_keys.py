@@ -33,7 +33,9 @@ def listing_stepped(look: "Look", seen: "Overview") -> Answer:
     listing = look.listing.stepped(shown_matrices(seen, look))
     changed = replace(look, listing=listing)
     if listing.matrix is not None:
-        return changed, f"The table shows all metrics of {listing.matrix.upper()}."
+        name = listing.matrix.upper()
+        band = f"; the band is that of {name}" if seen.address.layer is None else ""
+        return changed, f"The table shows all metrics of {name}{band}."
     return changed, f"The table shows {metric_info(look.metric).label(seen.k)} of every matrix."
 
 

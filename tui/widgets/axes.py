@@ -44,6 +44,23 @@ def _multiple(factor: int, power: int) -> str:
     return tick(factor * 10.0**power, 10.0**power) if power < 5 else f"{factor}e{power}"
 
 
+def round_value(low: float, middle: float, high: float) -> Tick | None:
+    """The roundest value between 10^`low` and 10^`high`, of several the one that is nearest to 10^`middle`."""
+    least, wished, most = (10.0 ** min(at, 308.25) for at in (low, middle, high))
+    if not 0 < least < most:
+        return None
+    for power in range(math.floor(math.log10(most)), math.floor(math.log10(least)) - 4, -1):
+        for factor in (5, 2, 1):
+            step = factor * 10.0**power
+            if not step > 0:
+                return None
+            first, last = math.ceil(least / step), math.floor(most / step)
+            if first <= last:
+                value = min(max(round(wished / step), first), last) * step
+                return math.log10(value), tick(value, step)
+    return None
+
+
 def index_ticks(first: int, last: int, count: int) -> list[int]:
     """Indices from `first` to `last`: both ends, and round numbers between them that leave room for the ends."""
     if last <= first:

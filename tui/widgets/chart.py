@@ -1,13 +1,17 @@
 """A chart as lines of text: axis labels, braille curves, and a label at the end of each curve."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from .axes import index_ticks, linear_ticks, log_ticks
+from .axes import index_ticks, linear_ticks, log_ticks, round_value
 from .curves import Curve, limits
 from .painted import Line, Span
 from .raster import Range, dot_column, dot_row, draw
+
+APART = 8
+"""Rows among which there is a label on a logarithmic axis, so that every curve can be read off."""
 
 MIN_WIDTH, MIN_HEIGHT = 24, 4
 """The smallest chart that says something."""
@@ -44,7 +48,8 @@ def chart(curves: Sequence[Curve], width: int, height: int, *, log: bool, letter
 def value_labels(y: Range, rows: int, *, log: bool) -> dict[int, str]:
     """The y axis: what stands at which row."""
     ticks = log_ticks(*y, max(2, rows // 2)) if log else linear_ticks(*y, max(3, rows // 3))
-    return _thinned({dot_row(at, y, rows): label for at, label in reversed(ticks)})
+    labels = _thinned({dot_row(at, y, rows): label for at, label in reversed(ticks)})
+    return _filled(labels, y, rows) if log else labels
 
 
 def gutter_of(labels: Mapping[int, str]) -> int:
@@ -64,6 +69,23 @@ def _thinned(labels: dict[int, str]) -> dict[int, str]:
         if row - 1 not in kept:
             kept[row] = labels[row]
     return kept
+
+
+def _filled(labels: dict[int, str], y: Range, rows: int) -> dict[int, str]:
+    """Labels of a logarithmic axis, with round values where there would be none on `APART` rows."""
+    low, high = y
+    filled = dict(labels)
+    edges = sorted({-1, rows, *labels})
+    while gap := next(((a, b) for a, b in pairwise(edges) if b - a > APART), None):
+        first, last = gap[0] + 3, gap[1] - 3
+        middle = (gap[0] + gap[1]) / 2
+        found = round_value(*(high - (row + 0.5) / rows * (high - low) for row in (last, middle, first)))
+        if found is None or not gap[0] + 1 < (row := dot_row(found[0], y, rows)) < gap[1] - 1:
+            edges = sorted({*edges, round(middle)})  # nothing round there, in what a float holds
+            continue
+        filled[row] = found[1]
+        edges = sorted({*edges, row})
+    return filled
 
 
 def spread(rows: Sequence[int], heights: Sequence[float], count: int) -> list[int]:

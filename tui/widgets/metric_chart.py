@@ -11,10 +11,11 @@ from svdtui.engine.overview import HeadsOverview, LayersOverview
 from .chart import MIN_HEIGHT, MIN_WIDTH, gutter_of, index_axis, spread, value_axis, value_labels, write_letters
 from .columns import NARROW
 from .figures import NAMES
+from .headings import heading
 from .metric_curves import Level, Plot, is_log, plot, sides
 from .painted import Line, Span, clipped
 from .raster import DOTS_ACROSS, dot_column, dot_row, draw
-from .stage import REMARK_ROWS, Drawing, Look, heading, nothing_to_draw
+from .stage import REMARK_ROWS, Drawing, Look, nothing_to_draw
 
 ASIDE = 14
 """About how many cells the axis and the labels beside the canvas take."""
@@ -42,12 +43,15 @@ class MetricChart(Drawing):
         log = is_log(self.seen, look)
         drawn = plot(self.seen, look, log=log, dots=DOTS_ACROSS * (width - ASIDE))
         label = NAMES[look.metric].format(k=self.seen.k)
-        words = ["log" if log else "linear"]
-        if isinstance(self.seen, LayersOverview):
-            words = ["median, 10–90 %" if drawn and drawn.bands else "median (v: 10–90 %)", *words]
-            yield heading(f"{title} · {label}", width, " · ".join(words))
+        scale = "log" if log else "linear"
+        if isinstance(self.seen, HeadsOverview):
+            yield heading([f"{title} · {label} by head", f"{title} · {label}"], width, [scale])
         else:
-            yield heading(f"{title} · {label} by head", width, *words)
+            whose = drawn.bands[0].ink.partition("-")[0].upper() if drawn and drawn.bands else ""
+            words = (
+                [f"median, 10–90 % of {whose}", f"10–90 % of {whose}"] if whose else ["median (v: 10–90 %)", "median"]
+            )
+            yield heading([f"{title} · {label}"], width, [f"{word} · {scale}" for word in words])
         remarks = list(drawn.remarks) if drawn else []
         left_out = bool(remarks)
         if hidden := [matrix.upper() for matrix in self.seen.matrices if matrix in look.hidden]:

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from math import isnan
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-
 from svdtui.engine.address import Address
 
 from ..formats import MISSING
 from ..listing import ASCENDING, BY_NUMBER, DESCENDING, Listing, order
 from .columns import PENDING
+from .headings import table_heading
 from .overview_columns import (
     FLAWED,
     RANGE,
@@ -23,7 +22,7 @@ from .overview_columns import (
     figure_columns,
     metric_info,
 )
-from .painted import Line, Span, clipped
+from .painted import Line, Span
 from .rows import HEAD_LINES, TABLE_LINES, Rows, fitting, gap_of, scrolled_words
 
 if TYPE_CHECKING:
@@ -107,13 +106,10 @@ class OverviewTable(Rows):
 
     def _heading(self, width: int, words: Sequence[str]) -> Line:
         """`─ 9 heads · top-10 ───────── 1–7 of 9 ─`."""
-        right = " · ".join(filter(None, words))
-        right = f" {right} ─" if right else ""
         assert self._seen
         listed = self._listing.matrix
         what = listed.upper() if listed else metric_info(self._metric).label(self._seen.k)
-        left = f"─ {clipped(f'{self._title} · {what}', max(0, width - len(right) - 5))} "
-        return [(left + "─" * max(0, width - cell_len(left) - len(right)) + right, "dim")]
+        return table_heading([f"{self._title} · {what}"], width, words)
 
     def _headings(self, columns: Sequence[FigureColumn], gap: str, *, focused: bool) -> Line:
         """Names, with the direction at the column that sorts; the chosen metric, or each matrix, stands out."""

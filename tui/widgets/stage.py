@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..listing import Listing
 from .card import Card, card_lines
+from .headings import heading, shortened
 from .painted import Line, clipped
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Stage:
 
     def _lines(self, width: int, height: int) -> Iterator[Line]:
         if isinstance(self._content, Card):
-            yield heading(self._title, width)
+            yield heading(shortened(self._title), width)
             yield from card_lines(self._content, width, height - 1)
         elif isinstance(self._content, Drawing):
             yield from self._content.lines(self._title, width, height, self._look, letters=self._letters)
@@ -117,7 +118,10 @@ class Stage:
         rows = height - 1 - (REMARK_ROWS if remarks else 0)
         letters = self._letters or look.transform == "energy"
         lines = chart(curves, width, rows, log=log, letters=letters)
-        yield heading(self._title, width, f"{TRANSFORMS[look.transform]} · {'log' if log else 'linear'}")
+        scale = "log" if log else "linear"
+        name = TRANSFORMS[look.transform]
+        rights = [f"{name} · {scale}", f"{name.rpartition(' ')[2]} · {scale}"]
+        yield heading(shortened(self._title), width, rights)
         if lines:
             yield from lines
         else:
@@ -130,11 +134,3 @@ def nothing_to_draw(width: int, rows: int) -> Iterator[Line]:
     """What stands in `rows` lines where there are no curves."""
     yield from card_lines(Card("Nothing to draw", "dim", []), width, rows)
     yield from [[] for _ in range(max(0, rows - 2 - (rows - 2) // 3))]
-
-
-def heading(title: str, width: int, right: str = "") -> Line:
-    """`─ layer 0 · head 0 ─────────────── σ · log ─`."""
-    right = f" {right} ─" if right else ""
-    left = clipped(title, max(0, width - len(right) - 5))
-    rule = "─" * max(0, width - len(left) - len(right) - 3)
-    return [("─ ", "dim"), (left, "strong"), (f" {rule}{right}", "dim")]

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len
-
 from svdtui.engine.address import Address, Scope
 from svdtui.engine.text import printable
 
 from ..listing import ASCENDING, BY_NUMBER, DESCENDING, Listing
 from .columns import Column, Entry, in_order, pinned, scrolled
 from .figures import figure_lines, wrapped
+from .headings import table_heading
 from .painted import Line, Span, clipped
 from .rows import HEAD_LINES, TABLE_LINES, Rows, fitting, gap_of, scrolled_words
 
@@ -152,10 +151,7 @@ class Table(Rows):
 
     def _heading(self, width: int, room: int, more: str) -> Line:
         """`─ layer 3 · 128 matrices ────────── 1–40 of 128 · columns 4 > ─`."""
-        right = " · ".join(filter(None, (self._position(room), more)))
-        right = f" {right} ─" if right else ""
-        left = f"─ {clipped(self._title, max(0, width - len(right) - 5))} "
-        return [(left + "─" * max(0, width - cell_len(left) - len(right)) + right, "dim")]
+        return table_heading([self._title], width, [self._position(room), more])
 
     def _line(self, index: int, width: int, fixed: list[Column], loose: list[Column], *, cursor: bool) -> Line:
         entry = self._entries[index]
