@@ -22,6 +22,8 @@ class BacklogProgress:
     """Bytes of weights, over the time of the scan."""
     seconds_left: float | None
     """None as long as nothing is done."""
+    is_unasked: bool = False
+    """Whether it began by itself."""
 
 
 def jobs_of_scan(model: Model, *, whole: bool) -> tuple[Job, ...]:
@@ -55,7 +57,8 @@ def scan_bytes(model: Model, jobs: Iterable[Job]) -> tuple[int, bool]:
 class Backlog:
     """The jobs of a scan: waiting, given to somebody, done or failed. However many they are, a step costs the same."""
 
-    def __init__(self, model: Model, jobs: Iterable[Job]) -> None:
+    def __init__(self, model: Model, jobs: Iterable[Job], *, is_unasked: bool = False) -> None:
+        self._is_unasked = is_unasked
         self.waiting = OrderedDict.fromkeys(jobs)
         self._model = model
         self._open = set(self.waiting)
@@ -105,7 +108,7 @@ class Backlog:
             kind = self._kinds[job.kind]
             kind.left -= 1
             kind.closed += 1
-            kind.work += self._work(job)
+            kind.work += work_of(self._model, job)
 
     @property
     def progress(self) -> BacklogProgress:
@@ -119,22 +122,15 @@ class Backlog:
             left = seconds * rest / work_done
         heads_only = not self._kinds.keys() - {HEADS}
         return BacklogProgress(
-            closed - self._failed, self._failed, self._total, heads_only, self._bytes / seconds, left
+            *(closed - self._failed, self._failed, self._total, heads_only, self._bytes / seconds, left),
+            is_unasked=self._is_unasked,
         )
 
     def _each(self, kind: "_Kind", usual: float) -> float:
         """What a job of a kind costs: the mean of those that are done, or what the first one will."""
         if not kind.closed:
-            return self._work(kind.first) if self._model.is_known(kind.first) else usual
+            return work_of(self._model, kind.first) if self._model.is_known(kind.first) else usual
         return kind.work / kind.closed
-
-    def _work(self, job: Job) -> float:
-        """What a job costs beside others: bytes where they come over a network, else operations."""
-        if self._model.remote_bytes(job):
-            return float(self._model.remote_bytes(job) or 0)
-        # the Gram matrix, and the reduction to tridiagonal form
-        sides = ((t.count, min(t.rows, t.cols), max(t.rows, t.cols)) for t in self._model.job_tensors(job))
-        return sum(count * short**2 * (long + 2.0 * short) for count, short, long in sides)
 
 
 @dataclass(slots=True)
@@ -146,6 +142,15 @@ class _Kind:
     closed: int = 0
     work: float = 0.0
     """Of those that are closed."""
+
+
+def work_of(model: Model, job: Job) -> float:
+    """What a job costs beside others: bytes where they come over a network, else operations."""
+    if model.remote_bytes(job):
+        return float(model.remote_bytes(job) or 0)
+    # the Gram matrix, and the reduction to tridiagonal form
+    sides = ((t.count, min(t.rows, t.cols), max(t.rows, t.cols)) for t in model.job_tensors(job))
+    return sum(count * short**2 * (long + 2.0 * short) for count, short, long in sides)
 
 
 def _nbytes(model: Model, job: Job) -> int:

@@ -44,6 +44,7 @@ from .shelf import Shelf
 from .speed import Speed
 from .store import Store
 from .text import plural
+from .unasked import Unasked
 from .wishes import Wishes
 
 _PATIENCE = 1.0
@@ -103,9 +104,13 @@ class Session:
         self._worker = Hand("worker", request, spare)
         self._relay = Hand("relay", {**request, "workers": workers, "dask": dask})
         self._uses_relay = dask is not None or (workers or 1) > 1
+        self._unasked_at_all = prefetch and dask is None and not model.checkpoint.source.is_lazy
+        self._unasked = Unasked(model, is_allowed=self._unasked_at_all)
         self._stopped = False
         self._broken: Failure | None = None
         self._obituary = ""
+        """What a job that is done shows to be over."""
+        self._unkept = ""
         self._checking: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self.trouble = ""
@@ -148,6 +153,7 @@ class Session:
         The heads of a layer or a whole matrix are queued, and the heads of the layers beside it behind them. The
         model as a whole queues nothing, and neither does what is held (see `is_held`).
         """
+        self._unasked.is_looked_for = False
         for job in self._wishes.look_at(address):
             self._changed(job)
         self._pump()
@@ -163,12 +169,38 @@ class Session:
         """
         left = self._wishes.scan.left if self._wishes.scan else ()
         jobs = tuple(dict.fromkeys((*self.to_scan(whole=whole), *left)))
-        scan = self._wishes.scan = Backlog(self.model, jobs) if jobs else None
         self._wishes.ask_for(jobs)
         self._relay.starts_failed = 0
         self._new_start()
-        for job in [job for job in self._failures if scan and job in scan]:
+        for job in self._failures.keys() & set(jobs):
             del self._failures[job]
+        self._unasked.is_allowed = self._unasked_at_all
+        return self._scan(Backlog(self.model, jobs) if jobs else None, jobs)
+
+    def look_at_all(self) -> None:
+        """The user looks at all layers: those that are missing are computed unasked where that takes seconds.
+
+        How long it takes is known from what was computed; where that is nothing yet, one layer is, to measure it.
+        """
+        self._unasked.is_looked_for = True
+        self._scan_unasked()
+
+    def _scan_unasked(self) -> None:
+        unasked = self._unasked
+        if not (unasked.is_looked_for and unasked.is_allowed) or self._wishes.scan or self._broken or self._stopped:
+            return
+        if self._ready.count == len(self.model.layers) or (not unasked.is_measured and self.running):
+            return  # what runs will be the measure
+        jobs = [job for job in self.to_scan() if job not in self._failures and not self._wishes.is_held(job)]
+        if jobs and not unasked.is_measured:
+            self._wishes.insist(jobs[0])
+            self._changed(jobs[0])
+            self._pump()
+        elif jobs and unasked.is_quick(jobs):
+            self._scan(Backlog(self.model, jobs, is_unasked=True), jobs)
+
+    def _scan(self, scan: Backlog | None, jobs: Sequence[Job]) -> int:
+        self._wishes.scan = scan
         for job in (job for hand in self._hands for job in hand.running):
             if scan:
                 scan.taken(job)
@@ -189,6 +221,8 @@ class Session:
         What the user looks at and what ran is held from now on, until the user asks for it again.
         """
         job = self.running
+        if self._wishes.scan or self._unasked.is_looked_for:
+            self._unasked.is_allowed = False
         dropped, scan = self._wishes.stop(job)
         dropped += self._relay.running
         self._relay.kill()
@@ -381,7 +415,8 @@ class Session:
         what = "layer" if done.heads_only else "part"
         failed = f"; {done.failed} failed: ✗ marks them" if done.failed else ""
         kept = "" if self.keeps else ", but not kept on disk"
-        self._on_event(ScanEnded(f"The scan has computed {plural(done.done, what)}{kept}{failed}."))
+        itself = "; it began by itself" if done.is_unasked else ""
+        self._on_event(ScanEnded(f"The scan has computed {plural(done.done, what)}{kept}{failed}{itself}."))
 
     # the worker ----------------------------------------------------------------------------------
 
@@ -533,18 +568,20 @@ class Session:
             self.progress = None
         for of_job in (self._deaths, self._failures, self._parts):
             of_job.pop(job, None)
-        if self.notice == self._obituary:  # the worker is well again
+        if self.notice == self._obituary:  # the worker, or the network, is well again
             self.notice = ""
         if "data" in event:
             data = base64.b64decode(event["data"])
             found = self.store.decode(job, data)
-            self.keeps = False
-            self._notice(event["notice"])
+            self.keeps, self._unkept = False, event["notice"]
+            self._notice(self._unkept)
         else:
             data = None
             self.model.recall(job)  # the worker may have found headers and results that another program has kept
             found = self.store.load(job)
             self.keeps = self.keeps or self._shelf.save_rest()
+            if self.keeps and self.notice == self._unkept:
+                self.notice = ""
         if found is None:
             hint = "Another program may have removed it: press r to compute again."
             self._failures[job] = Failure("Result lost", f"The result of {job_name(job)} could not be read back.", hint)
@@ -552,6 +589,9 @@ class Session:
             self._shelf.put(found, data)
         self._finish_in_scan(job, failed=found is None)
         self._changed(job)
+        if "seconds" in event:
+            self._unasked.took(job, event["seconds"])
+            self._scan_unasked()
 
     def _finish_in_scan(self, job: Job, *, failed: bool) -> None:
         if self._wishes.scan and job in self._wishes.scan:
@@ -593,11 +633,13 @@ class Session:
         scan, self._wishes.scan = self._wishes.scan, None
         if scan is None:
             return
+        self._unasked.is_allowed = False
         left = [*scan.waiting, *self._relay.running]
         self._relay.kill()
         self._all_changed(left)
         progress = scan.progress
-        self._notice(f"{failure.message} {failure.hint}".strip())
+        self._obituary = f"{failure.message} {failure.hint}".strip()
+        self._notice(self._obituary)
         self._on_event(ScanEnded(f"The scan stopped at {progress.done} of {progress.total}: {failure.message}"))
 
     def _died(self, hand: Hand, how: str, running: list[Job], was_ready: bool) -> None:

@@ -14,8 +14,8 @@ long, and those of this head come first. Answers, one per line:
     {"event": "header", "file", "data"}             a shard's header has been read, in base64
     {"event": "step", "job", "bytes_read", "bytes_total", "done", "total", "waiting"}
     {"event": "solved", "job", "slices"}            some of its slices: see `arriving`
-    {"event": "done", "job"}                        the result is in the store
-    {"event": "done", "job", "data", "notice"}      the store could not be written: the result comes along in base64
+    {"event": "done", "job", "seconds"}             the result is in the store; what it took, where it was computed
+    {"event": "done", …, "data", "notice"}          the store could not be written: the result comes along in base64
     {"event": "cancelled", "job"}                   as was wished
     {"event": "too_large", "job"}                   it would read more than `most_remote`
     {"event": "failed", "job" (or null), "kind", "title", "message", "hint"}    `kind` is the name of the error's class
@@ -231,13 +231,17 @@ def _serve(
     if most_remote is not None and (model.remote_bytes(job) or 0) > most_remote:
         channel.send("too_large", job=name)
         return
+    begun = time.monotonic()
     data = store.encode(computer.compute(job, on_step, account.solved, request.get("head")))
+    seconds = time.monotonic() - begun
     try:
         store.save(data, job)
     except OSError as error:
-        channel.send("done", job=name, data=base64.b64encode(data).decode(), notice=store.cannot_keep(error))
+        channel.send(
+            "done", job=name, seconds=seconds, data=base64.b64encode(data).decode(), notice=store.cannot_keep(error)
+        )
     else:
-        channel.send("done", job=name)
+        channel.send("done", job=name, seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,11 @@ def scan_words(progress: BacklogProgress) -> str:
     closed = progress.done + progress.failed
     filled = _BAR * closed // max(1, progress.total)
     words = [f"{'▰' * filled}{'▱' * (_BAR - filled)} {closed}/{progress.total} {_what(progress)}"]
+    if progress.is_unasked:
+        words.append("began by itself")
     if progress.failed:
         words.append(f"{progress.failed} failed")
-    if progress.bytes_per_second > 0:
+    if progress.bytes_per_second > 0 and not progress.is_unasked:
         words.append(f"{megabytes(progress.bytes_per_second)}/s")
     if progress.seconds_left is not None:
         words.append(f"{duration(progress.seconds_left)} left")

@@ -74,6 +74,7 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
         self._header.set_device(self.session.device)
         self._page.show(self._waiting)
         self._page.focus()
+        self.session.look_at_all()
         self._look()
         self.set_interval(LOOK_AGAIN, self._look)
 

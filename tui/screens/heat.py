@@ -97,6 +97,7 @@ class Heat(Scans, Goes, Overlay[Address | None]):
         """Say what computes, and show all that is on disk as soon as it has been read."""
         self._header.set_device(self.session.device)
         self._show_status()
+        self.session.look_at_all()
         self.run_worker(self.session.figures_read())
 
     # showing -------------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ class Panes(Screen[None]):
         self._keys = KeyBar(offered("curves"))
         self._pace = Pace(self, self._follow, self.show_scene)
         self._is_behind = False
+        self._has_told = False
+        """Whether a message tells of a trouble that may pass."""
         self._pins: Pins | None = None
 
     def compose(self) -> ComposeResult:
@@ -112,6 +114,7 @@ class Panes(Screen[None]):
 
     def on_model_tree_moved(self) -> None:
         """Follow, not with every key of a burst."""
+        self._status.move_on()
         self._pace.moved()
 
     def _follow(self) -> None:
@@ -122,6 +125,8 @@ class Panes(Screen[None]):
         node = self._tree.node
         if node.kind != "whole":
             self.session.want(node.address)
+        if node.kind == "model":
+            self.session.look_at_all()
         self.show_scene()
 
     def show_scene(self) -> None:
@@ -169,6 +174,7 @@ class Panes(Screen[None]):
 
         if isinstance(message.event, Noticed | Troubled) and message.event.message:
             self.notify(message.event.message, severity="warning", timeout=8, markup=False)
+            self._has_told = True
         if self.app.screen is not self:
             self._is_behind = True  # under an overlay, the smallest change has the whole terminal written anew
             self.app.screen.post_message(self.Reported(message.event))  # the overlay may show the same
@@ -200,7 +206,7 @@ class Panes(Screen[None]):
                 self._show_status()
             case ScanEnded(sentence):
                 self._show_status()
-                self._status.flash(sentence)
+                self._status.flash(sentence, is_news=True)
             case Noticed() | Troubled():
                 self._show_status()
             case DeviceKnown(device):
@@ -242,6 +248,9 @@ class Panes(Screen[None]):
             from ..activity import activity, readiness
 
             self._status.show(activity(self.session), readiness(self.session))
+            if self._has_told and not self.session.notice and not self.session.trouble:
+                self._has_told = False
+                self.app.clear_notifications()  # what was told of is over
 
     def _mark(self, node: Node) -> "Mark | None":
         """The sign of a node's state in the tree."""
