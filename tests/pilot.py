@@ -136,7 +136,9 @@ def title(pilot: Screen) -> str:
 
 
 def toasts(pilot: Screen) -> str:
-    return "\n".join(f"{each.title}: {each.message}" for each in pilot.app._notifications)
+    return "\n".join(
+        f"{each.title}: {each.message}" if each.title else each.message for each in pilot.app._notifications
+    )
 
 
 def curve_labels(pilot: Screen) -> set[str]:

@@ -1,8 +1,11 @@
 """What the screen says of itself: messages cover nothing, answers go with the place they are about."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from textual.geometry import Region
+from textual.screen import Screen
 from textual.widgets._toast import Toast
 
 from svdtui.engine import METRICS, Analysis
@@ -23,27 +26,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 45)])
-async def test_messages_cover_neither_tables_nor_charts(folder: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("lines", [1, 2, 5])
+async def test_messages_cover_neither_tables_nor_charts(folder: Path, size: tuple[int, int], lines: int) -> None:
     async with opened(folder, "0.1", size=size, messages=True) as pilot:
         for key in ("", "H", "f"):
             await press(pilot, *key)
             screen = pilot.app.screen
-            before = [(widget.id, widget.region) for widget in screen.query(Painted)]
-            for severity in ("information", "error"):
-                pilot.app.notify(f"{LONG}\nAnd a remark.", title="Exported", severity=severity)
-            await until(pilot, lambda: len(screen.query(Toast)) == 2)  # noqa: B023
+
+            def panes(screen: Screen[Any] = screen) -> dict[str, Region]:
+                """Where tables, charts, the tree, a map or a page are."""
+                found = {widget.id or "": widget.region for widget in screen.query(Painted) if widget.id}
+                return {name: region for name, region in found.items() if name not in ("status", "keys")}
+
+            before = panes()
+            pilot.app.notify("A file is there.\n" * (lines - 1) + LONG[: size[0] - 4], severity="warning", markup=False)
+            await until(pilot, lambda: any(toast.region.height for toast in screen.query(Toast)))  # noqa: B023
             await press(pilot)
-            for toast in screen.query(Toast):
-                assert toast.region.height >= 3
-                assert screen.region.contains_region(toast.region)
-                for widget in screen.query(Painted):
-                    assert not (widget.region and toast.region.overlaps(widget.region)), widget
-                lines = [screen._compositor.render_strips()[y].text for y in toast.region.line_range]
-                assert "tiny.metrics.csv" in "".join(line.strip() for line in lines)
+            (toast,) = screen.query(Toast)
+            assert toast.region.height == lines
+            assert screen.region.contains_region(toast.region)
+            assert not [name for name, region in panes().items() if region and toast.region.overlaps(region)]
+            assert (panes() == before) == (lines <= 2)  # nothing is drawn anew for a short one
+            assert LONG[:60] in screen._compositor.render_strips()[toast.region.bottom - 1].text
             pilot.app.clear_notifications()
             await until(pilot, lambda: not screen.query(Toast))  # noqa: B023
             await press(pilot)
-            assert [(widget.id, widget.region) for widget in screen.query(Painted)] == before
+            assert panes() == before
             if key:
                 await press(pilot, "escape")
 

@@ -322,6 +322,15 @@ class SvdtuiApp(App[int]):
 
         self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
+    def clear_notifications(self) -> None:
+        """Take away all messages, and the room that they had."""
+        super().clear_notifications()
+        self.call_later(self._take_room_back)
+
+    def _take_room_back(self) -> None:
+        for rack in self.screen.query("#textual-toastrack"):
+            rack.virtual_size = Size(0, 0)  # one that is hidden is not laid out
+
     def action_picture(self) -> None:
         """Save the screen as SVG, without what was said about earlier ones."""
         self.clear_notifications()

@@ -63,11 +63,11 @@ async def write(screen: Screen[Any], writing: Callable[[], Sequence[Path]], titl
         failed, told = f"Not {title.lower()}", str(error)
         if isinstance(error, ExportError):
             told = f"{error.message} Files go into the folder in which svdtui was started."
-        screen.notify(printable(told), title=failed, severity="error", timeout=10, markup=False)
+        screen.notify(f"{failed}: {printable(told)}", severity="error", timeout=10, markup=False)
         return
     screen.app.clear_notifications()
-    message = "\n".join(filter(None, (*(printable(str(path)) for path in paths), remark)))
-    screen.notify(message, title=title, timeout=8, markup=False)
+    message = " · ".join(filter(None, (*(printable(str(path)) for path in paths), remark)))
+    screen.notify(f"{title}: {message}", timeout=8, markup=False)
 
 
 def copy_table(screen: Screen[Any], text: str, rows: int) -> None:
@@ -96,7 +96,7 @@ def copy_text(screen: Screen[Any], text: str, what: str) -> None:
         return
     screen.app.copy_to_clipboard(text)
     screen.app.clear_notifications()
-    screen.notify(_advice(what), title="Copied", timeout=8, markup=False)
+    screen.notify(f"Copied: {_advice(what)}", timeout=8, markup=False)
 
 
 def _advice(what: str) -> str:

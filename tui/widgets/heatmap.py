@@ -174,22 +174,17 @@ class HeatMap(Tiled):
         """`─ Q · top-10 · layer × head ──────── layers 24–97 of 128 · heads 0–73 of 128 ─`."""
         grid, shown = self._chart.grid, self._plan
         layers, columns = grid.values.shape
-        parts, shorter = [], []
+        parts = []
         if shown.layers < layers:
             last = min(self._top + shown.layers, layers) - 1
-            span = f"layers {grid.layers[self._top]}–{grid.layers[last]}"
-            parts.append(f"{span} of {layers}")
-            shorter.append(span)
+            parts.append(f"layers {grid.layers[self._top]}–{grid.layers[last]} of {layers}")
         if shown.columns < columns:
-            span = f"{self._chart.heads}s {self._left}–{self._left + shown.columns - 1}"
-            parts.append(f"{span} of {columns}")
-            shorter.append(span)
+            parts.append(f"{self._chart.heads}s {self._left}–{self._left + shown.columns - 1} of {columns}")
+        in_view = " · ".join(parts)
         if not grid.computed.all():
-            count = int(grid.computed.sum())
-            parts.append(f"{count} of {layers} layers computed")
-            shorter.append(f"{count}/{layers} computed")
+            parts.append(f"{int(grid.computed.sum())} of {layers} layers computed")
         title = self._chart.title
-        return heading([title, title.rpartition(" · ")[0] or title], width, [" · ".join(parts), " · ".join(shorter)])
+        return heading([title, title.rpartition(" · ")[0] or title], width, [" · ".join(parts), in_view])
 
     def _axis(self, width: int) -> Line:
         """The numbers of the columns above each band; that of the cursor stands out."""

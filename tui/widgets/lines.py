@@ -5,14 +5,17 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from textual import events
+from textual.geometry import Size
 from textual.timer import Timer
-from textual.widgets._toast import ToastRack
 
 from svdtui.engine.model import Model
 from svdtui.engine.text import plural, printable
 
 from ..keys import Key, footer
 from .painted import Line, Painted, Span, clipped
+
+OWN_LINES, MOST_LINES = 2, 9
+"""Lines at the bottom that messages may lie over: this one and the keys. And the most that they have."""
 
 FLASH = 3.0
 """Seconds that an answer to a key stays."""
@@ -101,9 +104,15 @@ class StatusLine(Painted):
         self._timer: Timer | None = None
 
     def on_mount(self) -> None:
-        """Messages that need more than this line have theirs above it, where they cover nothing."""
-        for rack in self.screen.query(ToastRack):
-            self.screen.move_child(rack, before=self)
+        """Watch the messages: they lie over this line and the keys, and get more room where they need it."""
+        for rack in self.screen.query("#textual-toastrack"):
+            self.watch(rack, "virtual_size", self._make_room)
+
+    def _make_room(self, messages: Size) -> None:
+        """Move up by the lines that messages have beyond two, so that they cover neither table nor chart."""
+        lines = max(0, min(messages.height, MOST_LINES) - OWN_LINES)
+        if lines != self.styles.margin.top:
+            self.styles.margin = (lines, 0, 0, 0)
 
     def show(self, left: Span, right: str) -> None:
         """Say what is going on."""

@@ -130,6 +130,7 @@ class ModelTree(Painted, can_focus=True):
     def action_collapse(self) -> None:
         """Close the node; on a closed one, go to its parent."""
         if self.outline.collapse(self._cursor):
+            self._is_scrolled = False
             self.repaint()
         else:
             self._move(self.outline.parent(self._cursor))
@@ -144,6 +145,7 @@ class ModelTree(Painted, can_focus=True):
     def action_open_close(self) -> None:
         """Open or close the node."""
         if self.outline.collapse(self._cursor):
+            self._is_scrolled = False
             self.repaint()
         else:
             self._expand()
