@@ -34,7 +34,7 @@ async def test_every_screen_has_its_picture_and_none_is_overwritten(
             ((), "tiny.layer-0.head-2.svg", "layer 0 · head 2"),
             ((), "tiny.layer-0.head-2-2.svg", "layer 0 · head 2"),
             (("H",), "tiny.heatmap.q.top10_ratio.svg", "layer × head"),
-            (("?",), "tiny.help.svg", "Go to an address"),
+            (("?",), "tiny.help.svg", "Go to a head in the map"),
         ):
             await press(pilot, *keys, "E")
             path = tmp_path / name
