@@ -195,6 +195,10 @@ def _count_nonfinite(weights: torch.Tensor) -> int:
 def _row_blocks(ref: TensorRef, reader: TensorReader) -> Iterator[torch.Tensor]:
     """(block, cols) in the tensor's dtype, in memory that the next block overwrites."""
     row_bytes = ref.shape[1] * RAW_DTYPES[ref.dtype].itemsize
+    if row_bytes > _BATCH_BYTES:
+        raise DeviceError(
+            f"{ref.name} has rows of {row_bytes:,} bytes, more than go to a device at once.", "Use --device cpu."
+        )
     step = min(ref.shape[0], max(1, _BATCH_BYTES // (8 * ref.shape[1])))
     (piece,) = reader.reserve([step * row_bytes])
     for first in range(0, ref.shape[0], step):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from svdtui.engine import Analysis, HubName, NetworkError, open_model
-from svdtui.engine.hub_environment import check_connection, check_environment
+from svdtui.engine.hub_environment import about_certificates, check_connection, check_environment
 from svdtui.engine.hub_errors import answer_seconds, silence_seconds
 from svdtui.engine.results import JobResult
 from tests import hub_faults as faults
@@ -189,3 +189,14 @@ def test_certificates_that_are_not_there_are_told(
     assert_sentence(raised.value, [variable, words, "unset it"])
     with pytest.raises(NetworkError, match=variable):
         open_model(HubName("org/m"), cache_dir=tmp_path)
+
+
+def test_whose_certificates_are_looked_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tools read other variables; httpx does not."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    assert "name the file of it in SSL_CERT_FILE" in about_certificates()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    assert "REQUESTS_CA_BUNDLE, which is set, is not looked at" in about_certificates()
+    monkeypatch.setenv("SSL_CERT_DIR", "/etc/ssl/certs")
+    assert about_certificates().startswith("Check SSL_CERT_DIR")

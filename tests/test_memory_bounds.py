@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from svdtui.engine import Analysis, cpu, whole
+from svdtui.engine import Analysis, DeviceError, Job, cpu, open_model, whole
+from svdtui.engine.accelerator import Accelerator
 from svdtui.engine.checkpoint import HEADER_CAP
 from svdtui.engine.choices import SOLVERS, Solver
 from svdtui.engine.json_weight import HEAVIEST, weight
+from svdtui.engine.memory import TensorReader
 from svdtui.engine.shards import JSON_CAP
 from tests.checkpoints import raw_safetensors, write_checkpoint
 from tests.peak_memory import LIMIT, peak_of
@@ -65,6 +67,15 @@ def test_a_whole_matrix_that_needs_more_memory_than_there_is_is_refused(tmp_path
     assert "4,398.0 GB of memory" in printed
     assert "are free" in printed
     assert peak < LIMIT
+
+
+def test_rows_that_are_too_long_for_a_device_are_refused_there(tmp_path: Path) -> None:
+    """A CPU stands in for the device."""
+    name = "model.layers.0.self_attn.q_proj.weight"
+    model = open_model(sparse(tmp_path / "model.safetensors", {name: (1, 2**33)}))
+    (tensor,) = model.job_tensors(Job(0, "q_proj"))
+    with pytest.raises(DeviceError, match=r"rows of 17,179,869,184 bytes.*Use --device cpu"):
+        Accelerator("gram64", "cpu").solve_whole(tensor, TensorReader(model.checkpoint.source))
 
 
 def test_a_layer_that_is_large_is_not_in_memory_as_a_whole(tmp_path: Path) -> None:
@@ -139,7 +150,7 @@ def test_the_memory_that_a_json_text_becomes_is_known_before() -> None:
         assert int(real) <= int(estimated) + 10**6
 
 
-LONG = 24 * 10**6
+LONG, LONG_HEADER = 14 * 10**6, 24 * 10**6
 """Bytes that the caps let pass."""
 
 
@@ -179,9 +190,9 @@ def test_a_text_that_would_fill_the_memory_is_refused(
     tmp_path: Path, file: str, text: Callable[[int], bytes], expected: str
 ) -> None:
     write_checkpoint(tmp_path, layers=1)
-    assert LONG < HEADER_CAP < JSON_CAP
+    assert LONG < LONG_HEADER < HEADER_CAP < JSON_CAP
     if file.endswith(".safetensors"):
-        raw_safetensors(tmp_path / file, text(LONG))
+        raw_safetensors(tmp_path / file, text(LONG_HEADER))
     else:
         (tmp_path / file).write_bytes(text(LONG))
     peak, printed = peak_of(OPEN, tmp_path)
