@@ -24,8 +24,8 @@ from .report import Row
 HEADS = ((64, 512), (64, 2048), (1024, 128), (128, 4096), (256, 512), (256, 4096))
 WHOLES = ((512, 512), (512, 2048), (1024, 1024), (2048, 2048))
 
-NEAR = (0.5, 0.99, 1.01, 1.5, 3.9)
-"""σ₁/σₙ beside the limit of each shape, which is some thousands; 3.9 is about 2·10⁴."""
+NEAR = (0.5, 0.99, 1.01, 1.5, 5)
+"""σ₁/σₙ beside the limit of each shape, which is some thousands; 5 is about 2·10⁴ for a head."""
 
 FAR = (1e3, 1e5, 1e6, 2.9e6, 1e8)
 """σ₁/σₙ."""

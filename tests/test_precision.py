@@ -31,7 +31,7 @@ Backend = Literal["cpu", "torch device"]
 EPSILON = 2.0**-52
 
 SHAPES = [(64, 512), (128, 1024), (256, 128)]
-CONDITIONS = [4e3, 6e3, 1.2e4, 1.9e4, 2.1e4, 1e5, 2.9e6]
+CONDITIONS = [3e3, 5e3, 1.2e4, 1.9e4, 2.1e4, 1e5, 2.9e6]
 """σ₁/σₙ, dense around the limits."""
 
 
@@ -77,7 +77,7 @@ def test_no_value_of_a_head_is_off_by_more_than_1e_7_of_itself(shape: tuple[int,
 @pytest.mark.parametrize(("backend", "n"), [("cpu", 512), ("torch device", 256)])
 def test_nor_is_one_of_a_whole_matrix(tmp_path: Path, backend: Backend, n: int) -> None:
     worst = {}
-    for condition in (3e3, 1.2e4, 1.9e4, 1e5):
+    for condition in (2.5e3, 1.2e4, 1.9e4, 1e5):
         for name, sigma in spectra(n, condition).items():
             if name in {"flat, one small", "flat, then a cliff", "linear", "three clusters"}:
                 weight, truth = exactly_planted(sigma, n, n)
