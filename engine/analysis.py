@@ -308,7 +308,7 @@ class Analysis:
                 f"{str(place) or 'The model'} is not one matrix.", "Name one, such as 0.0.q or 0.q_proj."
             )
         (row,) = self.view(place).rows
-        if row.problem:
+        if row.problem and row.metrics is None:
             raise TensorError(row.problem)
         return row
 

@@ -149,7 +149,7 @@ def gather(model: Model, tables: TablesOf, *, k: int = DEFAULT_K) -> Evidence:
     figures, absent = {}, {}
     for matrix in model.head_matrices if layers else ():
         values = {metric: grid(model, matrix, metric, found.get, layers).values for metric in METRICS_NEEDED}
-        singular = (values["sigma_first"] > 0) & (values["sigma_last"] == 0)
+        singular = (values["sigma_first"] > 0) & np.isnan(values["first_last_ratio"])  # also where it is beyond fp64
         values["first_last_ratio"] = np.where(singular, np.inf, values["first_last_ratio"])
         rows, cols, absent[matrix] = _where(model, layers, matrix)
         figures[matrix] = HeadFigures(matrix, model.is_shared(matrix), rows, cols, values)

@@ -158,7 +158,7 @@ def _energy_rank(info: MatrixInfo, table: Tables | None, name: str) -> tuple[int
     total = 0
     for figures in table[name].tolist():
         if isnan(figures[_COLUMNS["sigma_first"]]):
-            return 0, "holds NaN or infinite weights"
+            return 0, "holds weights that are NaN, infinite or too large"
         if figures[_COLUMNS["sigma_first"]] > 0:
             total += int(figures[_COLUMNS["energy_rank_95"]])
     return min(total, info.n), "" if total else "is all zeros"

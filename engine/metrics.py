@@ -1,7 +1,8 @@
 """Figures of a spectrum. Each is a pure function of singular values in descending order along the last axis.
 
 Definitions use σ for the singular values, λ = σ², n for their number and p = σ/Σσ. A figure that is undefined (any
-ratio of a zero matrix, σ₁/σₙ with σₙ = 0) is NaN in the arrays and None in `Metrics`.
+ratio of a zero matrix, σ₁/σₙ with σₙ = 0) or beyond fp64 is NaN in the arrays and None in `Metrics`. All are formed of
+σ/σ₁, whose squares and sums neither overflow nor vanish: ratios and ranks do not depend on the scale of the weights.
 """
 
 from collections.abc import Callable
@@ -117,17 +118,19 @@ def _ratio(part: "Array", whole: "Array") -> "Array":
 
 def top_ratio(sigma: "Array", k: int = DEFAULT_K) -> "Array":
     """Sum of the `k` largest of (…, n) ÷ sum of all; with n < k, of all n."""
-    return _ratio(sigma[..., :k].sum(-1), sigma.sum(-1))
+    relative = _relative(sigma)
+    return _ratio(relative[..., :k].sum(-1), relative.sum(-1))
 
 
 def bottom_ratio(sigma: "Array", k: int = DEFAULT_K) -> "Array":
     """Sum of the `k` smallest of (…, n) ÷ sum of all; with n < k, of all n."""
-    return _ratio(sigma[..., max(0, sigma.shape[-1] - k) :].sum(-1), sigma.sum(-1))
+    relative = _relative(sigma)
+    return _ratio(relative[..., max(0, sigma.shape[-1] - k) :].sum(-1), relative.sum(-1))
 
 
 def first_last_ratio(sigma: "Array") -> "Array":
     """σ₁/σₙ of (…, n): the condition number."""
-    return _ratio(sigma[..., 0], sigma[..., -1])
+    return _representable(_ratio(sigma[..., 0], sigma[..., -1]))
 
 
 def stable_rank(sigma: "Array") -> "Array":
@@ -138,7 +141,8 @@ def stable_rank(sigma: "Array") -> "Array":
 
 def effective_rank(sigma: "Array") -> "Array":
     """exp(−Σ p ln p) with p = σ/Σσ, of (…, n) (Roy & Vetterli 2007); 0 ln 0 = 0."""
-    p = _ratio(sigma, sigma.sum(-1, keepdims=True))
+    relative = _relative(sigma)
+    p = _ratio(relative, relative.sum(-1, keepdims=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy: Array = -np.where(p == 0, 0.0, p * np.log(p)).sum(-1)
     return np.exp(entropy)
@@ -160,15 +164,12 @@ def energy_rank(sigma: "Array", share: float) -> "Array":
 
 def frobenius_norm(sigma: "Array") -> "Array":
     """√Σλ of (…, n)."""
-    first = sigma[..., 0]
-    norm: Array = np.where(first > 0, np.sqrt(np.square(_relative(sigma)).sum(-1)) * first, first)
-    return norm
+    return _times_first(np.sqrt(np.square(_relative(sigma)).sum(-1)), sigma)
 
 
 def nuclear_norm(sigma: "Array") -> "Array":
     """Σσ of (…, n)."""
-    norm: Array = sigma.sum(-1)
-    return norm
+    return _times_first(_relative(sigma).sum(-1), sigma)
 
 
 def rounding_noise(sigma: "Array", rows: int, cols: int) -> int:
@@ -176,20 +177,34 @@ def rounding_noise(sigma: "Array", rows: int, cols: int) -> int:
 
     The bound is that of `numpy.linalg.matrix_rank`, with the ε of fp64.
     """
-    noise = (sigma > 0) & (sigma < max(rows, cols) * np.finfo(np.float64).eps * sigma[0])
-    return int(noise.sum())
+    relative = _relative(sigma)
+    return int(((relative > 0) & (relative < max(rows, cols) * np.finfo(np.float64).eps)).sum())
 
 
 def _relative(sigma: "Array") -> "Array":
-    """σ/σ₁, whose squares neither overflow nor vanish."""
+    """σ/σ₁; NaN for a zero matrix."""
     return _ratio(sigma, sigma[..., :1])
+
+
+def _times_first(norm: "Array", sigma: "Array") -> "Array":
+    """A norm of σ/σ₁ → that of σ."""
+    first = sigma[..., 0]
+    with np.errstate(over="ignore"):
+        return _representable(np.where(first > 0, norm * first, first))
+
+
+def _representable(values: "Array") -> "Array":
+    """NaN for what is beyond fp64."""
+    found: Array = np.where(np.isinf(values), np.nan, values)
+    return found
 
 
 def metric_table(sigma: "Array", k: int = DEFAULT_K) -> "Array":
     """The figures of each row of `sigma`, (slices, n), descending: (slices, metrics), in the order of `Metrics`.
 
-    NaN where undefined; a row of NaN gives all NaN.
+    NaN where undefined; a row of NaN gives all NaN, and so does one whose largest value is ∞.
     """
+    sigma = np.where(np.isinf(sigma[:, :1]), np.nan, sigma)
     columns: dict[str, Callable[[Array], Array]] = {
         "sigma_first": lambda s: s[..., 0],
         "sigma_last": lambda s: s[..., -1],

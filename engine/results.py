@@ -19,7 +19,10 @@ class MatrixResult:
     """The spectra of every slice of one tensor."""
 
     sigma: "NDArray[np.float64]"
-    """(slices, n), descending along n; a row of NaN where the slice holds NaN or infinite weights, or is not solved."""
+    """(slices, n), descending along n; a row of NaN where the slice holds NaN or infinite weights, or is not solved.
+
+    A row that begins with ∞ has values beyond fp64.
+    """
     solvers: tuple[str, ...]
     """Per slice, the solver that produced its values; empty text where there are none."""
     nonfinite: tuple[int, ...]
@@ -40,6 +43,10 @@ class MatrixResult:
     def is_solved(self, index: int) -> bool:
         """Whether a slice is there, if only as one that can have no spectrum."""
         return bool(self.solvers[index] or self.nonfinite[index])
+
+    def has_spectrum(self, index: int) -> bool:
+        """Whether a slice is solved, and all its values can be represented."""
+        return bool(np.isfinite(self.sigma[index, 0]))
 
     def replaced(self, first: int, slices: "MatrixResult") -> "MatrixResult":
         """The same with other slices from number `first` on."""
@@ -63,9 +70,13 @@ class JobResult:
 
     @property
     def flawed(self) -> frozenset[tuple[str, int]]:
-        """The matrices, as name and slice, that have no spectrum because of NaN or infinite weights."""
-        found = self.matrices.items()
-        return frozenset((name, i) for name, matrix in found for i, count in enumerate(matrix.nonfinite) if count)
+        """The matrices, as name and slice, that are solved and have no spectrum: NaN, infinite or too large weights."""
+        return frozenset(
+            (name, index)
+            for name, matrix in self.matrices.items()
+            for index in (~np.isfinite(matrix.sigma[:, 0])).nonzero()[0].tolist()
+            if matrix.is_solved(index)
+        )
 
 
 Tables = Mapping[str, "NDArray[np.float64]"]

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LARGEST = "1.8·10³⁰⁸"
+"""The largest fp64 number, in words."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One matrix: computed, or with a sentence on why it cannot be."""
+    """One matrix: computed, or with a sentence on why it cannot be; with both where only some figures cannot be."""
 
     info: MatrixInfo
     spectrum: "NDArray[np.float64] | None"
@@ -126,10 +130,18 @@ def infos_of(model: Model, address: Address) -> Iterator[MatrixInfo]:
 
 
 def _row(info: MatrixInfo, result: MatrixResult, k: int) -> Row:
+    whose = "" if info.address.head is None else f" of {info.label} in head {info.address.head}"
+    tensor = printable(info.tensor)
     if count := result.nonfinite[info.index]:
-        whose = "" if info.address.head is None else f" of {info.label} in head {info.address.head}"
+        problem = f"{tensor}: {count:,} of the {info.rows * info.cols:,} values{whose} are NaN or infinite."
+        return Row(info, None, None, "", problem)
+    if not result.has_spectrum(info.index):
         problem = (
-            f"{printable(info.tensor)}: {count:,} of the {info.rows * info.cols:,} values{whose} are NaN or infinite."
+            f"{tensor}: the largest singular value{whose} is beyond {LARGEST}, where fp64 ends: scale the weights."
         )
         return Row(info, None, None, "", problem)
-    return Row(info, result.sigma[info.index], result.metrics(k)[info.index], result.solvers[info.index], None)
+    metrics = result.metrics(k)[info.index]
+    beyond = None
+    if metrics.nuclear_norm is None:  # the larger of the two norms
+        beyond = f"Σσ{whose} is beyond {LARGEST}, where fp64 ends, and left out: {tensor}. The other figures stand."
+    return Row(info, result.sigma[info.index], metrics, result.solvers[info.index], beyond)

@@ -152,7 +152,7 @@ async def test_missing_undefined_and_flawed_cells_are_told_apart(folder: Path) -
         await open_map(pilot)
         assert "× a zero matrix" in read_out(pilot)
         await press(pilot, "down", "right")
-        assert "× NaN or infinite weights" in read_out(pilot)
+        assert "× NaN or infinite weights, or too large ones" in read_out(pilot)
         await press(pilot, "down", "down")
         assert "○ not computed" in read_out(pilot)
         await press(pilot, "home", "pageup")

@@ -132,7 +132,7 @@ def test_what_cannot_be_measured_is_left_out_and_named(tmp_path: Path) -> None:
         found = modules_of(analysis)
         nothing = lora_modules(analysis.model, lambda job: None)
     assert set(found.left_out) == {
-        "0.q_proj is left out: it holds NaN or infinite weights.",
+        "0.q_proj is left out: it holds weights that are NaN, infinite or too large.",
         "0.v_proj is left out: it is all zeros.",
         "1.o_proj is left out: it has no spectrum.",
     }

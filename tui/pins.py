@@ -51,7 +51,7 @@ class Pins:
             return str(error)
         if not rows:
             return f"{address} is not there yet."
-        if rows[0].problem:
+        if rows[0].spectrum is None:
             return f"{address} has no spectrum: {rows[0].problem}"
         slot = min(set(range(MOST)) - self._rows.keys())
         self._rows[slot] = rows[0]

@@ -168,8 +168,10 @@ class Heat(Scans, Goes, Overlay[Address | None]):
         if info.problem:
             return printable(info.problem)
         if self.session.is_flawed(info):
-            return "NaN or infinite weights"
-        return "undefined: the smallest value is 0" if self.look.metric == "first_last_ratio" else "a zero matrix"
+            return "NaN or infinite weights, or too large ones"
+        if self.look.metric == "first_last_ratio":
+            return "undefined: the smallest value is 0, or as good as"
+        return "beyond fp64" if self.look.metric.endswith("_norm") else "a zero matrix"
 
     # what the session reports --------------------------------------------------------------------
 

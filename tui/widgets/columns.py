@@ -44,9 +44,14 @@ class Entry:
         return f"{self.pin} {self.info.address}" if self.pin else self.info.label
 
     @property
+    def sentence(self) -> str | None:
+        """Why it has no spectrum, or not all figures."""
+        return self.info.problem or (self.row.problem if self.row else None)
+
+    @property
     def problem(self) -> str | None:
         """Why it has no spectrum, as a sentence."""
-        return self.info.problem or (self.row.problem if self.row else None)
+        return self.sentence if self.row is None or self.row.spectrum is None else None
 
 
 @dataclass(frozen=True, slots=True)

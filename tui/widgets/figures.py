@@ -49,7 +49,10 @@ def figure_lines(entry: Entry, k: int, title: str, width: int) -> Iterator[Line]
         column = width // 2
         for left, right in PAIRS:
             yield [*_item(left, entry, k, column), *_item(right, entry, k, width - column)]
-    yield [(clipped(printable(entry.info.tensor), width), "dim")]
+    if entry.sentence and not entry.problem:  # it names the tensor
+        yield from ([(line, "bad")] for line in wrapped(printable(entry.sentence), width, 2))
+    else:
+        yield [(clipped(printable(entry.info.tensor), width), "dim")]
 
 
 def facts(entry: Entry) -> str:

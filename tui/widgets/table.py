@@ -141,7 +141,7 @@ class Table(Rows):
 
     def _below(self, width: int, room: int) -> Iterator[Line]:
         """What does not fit into the lines: whole sentences about problems, then remarks."""
-        problems = [printable(entry.problem) for entry in self._entries if entry.problem]
+        problems = [printable(entry.sentence) for entry in self._entries if entry.sentence]
         if self._scope != "head" or room < 2:
             return
         yield []
