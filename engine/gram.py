@@ -52,8 +52,8 @@ def sigma_of_eigenvalues(eigenvalues: "Array") -> "Array":
 def eigenvalue_error(n: int, long: int) -> float:
     """A bound on what an eigenvalue of the Gram matrix of (n, long) is off by, relative to the largest.
 
-    The constants are more than twice what the worst of several thousand planted spectra showed (nearly all values equal, and
-    one small): LAPACK's reduction and QR sweeps give n, the sums over the long side the root.
+    The constants are more than twice what the worst of several thousand planted spectra showed (nearly all values
+    equal, and one small): LAPACK's reduction and QR sweeps give n, the sums over the long side the root.
     """
     return (32 + n / 4 + sqrt(long) / 16) * float(np.finfo(np.float64).eps)
 
