@@ -99,6 +99,23 @@ def test_too_small_a_window_asks_for_room_and_recovers(svdtui: list[str], folder
         terminal.wait_for("first/last")
 
 
+ROOM = (100, 30)
+
+
+def test_a_window_that_is_smaller_for_a_moment_is_drawn_again(svdtui: list[str], folder: Path) -> None:
+    with Terminal([*svdtui, str(folder), "--at", "1.0"], size=ROOM) as terminal:
+        terminal.wait_for("cached 3/3")
+        terminal.wait_quiet()
+        shown = terminal.text()
+        terminal.resize(90, 25)
+        terminal.resize(*ROOM)
+        terminal.signal(signal.SIGWINCH)  # as when it hears of both sizes at once
+        terminal.wait_for(lambda terminal: terminal.text() == shown)
+        sent = len(terminal.output)
+        terminal.signal(signal.SIGWINCH)
+        terminal.wait_for(lambda terminal: terminal.output[sent:].count(b"first/last") == 1)
+
+
 def test_the_place_is_remembered(svdtui: list[str], folder: Path) -> None:
     with Terminal([*svdtui, str(folder), "--at", "2.3.v"]) as terminal:
         terminal.wait_for("layer 2 · head 3 · V")

@@ -127,7 +127,6 @@ class SvdtuiApp(App[int]):
         for number in ENDING_SIGNALS:
             loop.add_signal_handler(number, self._leave, 128 + number)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
-        self.app_resume_signal.subscribe(self, self._come_back)
         self.screen_change_signal.subscribe(self, self._screen_changed)
         self._watch_size(self.size)
         if self.explorer is not None:
@@ -252,11 +251,6 @@ class SvdtuiApp(App[int]):
         if isinstance(self._driver, Driver) and not self._driver.suspend():
             self.notify("No shell waits for this program.", severity="warning", markup=False)
 
-    def _come_back(self, _: object) -> None:
-        """Draw everything again: a shell has had the terminal."""
-        for screen in self.screen_stack:
-            screen.refresh(layout=True)
-
     def panic(self, *renderables: RenderableType) -> None:
         """Whatever ends the screen like this is an error."""
         self._return_code = 1
@@ -288,7 +282,14 @@ class SvdtuiApp(App[int]):
     # screens -------------------------------------------------------------------------------------
 
     def on_resize(self, event: events.Resize) -> None:
-        """Ask for more room when there is too little, and go on when there is enough."""
+        """Ask for more room when there is too little, and go on when there is enough.
+
+        Where the size is told once more, a shell has had the terminal, or its window was smaller for a moment: what
+        was drawn is lost, and Textual would draw nothing (Textualize/textual#6298).
+        """
+        if event.size == self._size:
+            for screen in self.screen_stack:
+                screen.refresh(layout=True)
         self._watch_size(event.size)
 
     def _screen_changed(self, _: object) -> None:

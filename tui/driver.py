@@ -73,12 +73,9 @@ class Driver(LinuxDriver):
         kernel's rule, and SIGSTOP instead of it would leave a terminal that nothing answers in.
         """
         self.suspend_application_mode()
-        self._must_signal_resume = True
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         try:
-            os.killpg(
-                os.getpgrp(), signal.SIGTSTP
-            )  # here it stops, and goes on after SIGCONT, whose handler comes first
+            os.killpg(os.getpgrp(), signal.SIGTSTP)  # here it stops; then the handler of SIGCONT comes first
         finally:
             signal.signal(signal.SIGTSTP, handler)
         was_stopped = not self._is_away
@@ -99,5 +96,4 @@ class Driver(LinuxDriver):
             return
         if not self._is_away:
             self.suspend_application_mode()
-            self._must_signal_resume = True
         self.resume_application_mode()
