@@ -12,7 +12,7 @@ from urllib.parse import quote, urljoin
 
 from .errors import NetworkError
 from .hub_errors import RETRIED, HubAccess, answer_seconds, not_the_hub, told
-from .hub_limits import guarded_session
+from .hub_limits import OURS, guarded_session
 from .hub_records import LARGEST_FILE, is_bare
 from .json_weight import parsed
 from .patience import in_threads, patiently
@@ -110,7 +110,9 @@ def _json(url: str, access: HubAccess) -> tuple[Any, str | None]:
     """What an answer says, and where it goes on."""
     from huggingface_hub.utils import hf_raise_for_status
 
-    response = guarded_session().request("GET", url, headers=access.headers(), timeout=answer_seconds())
+    response = guarded_session().request(
+        "GET", url, headers=access.headers(), timeout=answer_seconds(), extensions=OURS
+    )
     hf_raise_for_status(response)
     return parsed(response.content), response.links.get("next", {}).get("url")
 

@@ -13,7 +13,7 @@ from .errors import ChoiceError, NetworkError, OfflineError
 from .hub import HubSource, no_bar
 from .hub_environment import check_connection, check_environment
 from .hub_errors import HubAccess, about_revision, answer_seconds, explained_error, told
-from .hub_limits import expect, guarded_session
+from .hub_limits import expect, expect_listing, guarded_session
 from .hub_listing import ask_listing
 from .hub_records import HubRecords, is_bare
 from .hub_verify import verify
@@ -205,6 +205,7 @@ def download_files(
     is_watched = sys.stderr is not None and sys.stderr.isatty()
     bar = _passing_bar() if is_watched else no_bar()
     guarded_session()
+    expect_listing()
     with silent_library:
         try:
             snapshot_download(

@@ -1,5 +1,6 @@
 """What a server may make us wait for, and take: it is given up in a sentence, and an honest one that is slow is not."""
 
+import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,19 @@ def test_a_download_takes_no_more_of_a_file_than_it_has(trial: Trial) -> None:
     assert_sentence(raised.value, [f"localhost sends more of {WEIGHTS} than its"])
     kept = sum(path.stat().st_size for path in Path(str(trial.access.cache_dir)).rglob("*") if path.is_file())
     assert kept < 10**6
+
+
+def test_a_listing_without_end_is_not_listed(trial: Trial) -> None:
+    """The library follows `next` for as long as there is one, and keeps what it has read."""
+    trial.reader.open()
+    entry = {"type": "file", "oid": "0" * 40, "size": 1, "path": "a" * 200}
+    page = json.dumps([entry] * 8000).encode()
+    again = {"Link": f'<{trial.hub.endpoint}/api/models/org/m/tree/main?cursor=1>; rel="next"'}
+    trial.meet([faults.Answer(200, again, page, path="/api/models/*/tree/*", times=ALWAYS)])
+    with pytest.raises(NetworkError) as raised:
+        download(HubName("org/m"), cache_dir=trial.reader.cache_dir, access=trial.access)
+    assert_sentence(raised.value, ["answers with more than 25,000,000 bytes", "HF_ENDPOINT"])
+    assert trial.hub.count(file="", method="GET") < 30
 
 
 # ---- those who are not held to anything ------------------------------------------------------------------------
