@@ -22,7 +22,9 @@ _LANGUAGE = (
 _SAYS = ("num_attention_heads", "hidden_size", "num_hidden_layers", "num_key_value_heads", "head_dim", "model_type")
 """A part without any of them says nothing; transformers' remote code then reads what stands around it."""
 
-_TOWER = re.compile(r"vision|visual|vpm|audio|apm|speech|image|talker|predictor")
+_LANGUAGE_NAME = re.compile(r"(?:^|[._])(?:text|language)(?:[._]|$)")
+
+_TOWER = re.compile(r"vision|visual|video|vpm|audio|apm|speech|image|talker|predictor")
 
 LARGEST = 10**9
 """Wider than any model is; products of such numbers can still be printed."""
@@ -30,7 +32,7 @@ LARGEST = 10**9
 
 def is_language(prefix: str) -> bool:
     """Whether a prefix of tensor names can be the language model's: a vision or audio tower's says so."""
-    return "text" in prefix or "language" in prefix or not (_TOWER.search(prefix) or "encoder" in prefix)
+    return bool(_LANGUAGE_NAME.search(prefix)) or not (_TOWER.search(prefix) or "encoder" in prefix)
 
 
 def language_part(config: Config) -> Config:

@@ -10,7 +10,7 @@ from .errors import AddressError
 from .layout import HeadCounts, HeadMatrix, head_counts
 from .matrices import DTYPES, HEADS, Job, MatrixInfo, SlicedTensor, is_empty, job_name, shown_dtype, tensor_problem
 from .shown import MOST_LAYERS, Shown, nothing_left
-from .text import plural, runs, spans
+from .text import plural, printable, runs, spans
 
 __all__ = ["DTYPES", "HEADS", "MOST_LAYERS", "Job", "MatrixInfo", "Model", "SlicedTensor", "job_name", "tensor_problem"]
 
@@ -36,7 +36,7 @@ class Model(Shown):
         if checkpoint.config is None:
             self.heads_problem = "Heads are unknown: there is no config.json beside the weights to say how many."
         elif self._config is None or (not self.is_main and self.layer_count not in {None, len(self.layers)}):
-            self.heads_problem = f"Heads are unknown: config.json does not say how many {self.stack} has."
+            self.heads_problem = f"Heads are unknown: config.json does not say how many {printable(self.stack)} has."
         else:
             self.counts = head_counts(self._config)
             if self.counts is None:

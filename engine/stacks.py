@@ -5,14 +5,16 @@ says least. Optimiser states and gradients lie under the same names as weights, 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from .architectures import ARCHITECTURES, Architecture, Placement
 from .config_parts import is_language
 from .errors import ChoiceError
 from .text import printable, shortened
-from .wrappers import WRAPPERS, state_in, unwrapped
+from .wrappers import WRAPPERS, is_wrapped, state_in, unwrapped
 
 _COPIES = frozenset(
     {
@@ -34,6 +36,13 @@ _PLAIN = frozenset(
 _MOST_BEYOND = 1
 """Layers that a stack may have beyond the config's, and still be what it is about: one predicts a further token."""
 
+_DEEPEST = 32
+"""Parts of a path that are compared; a name made to hurt may have many more."""
+
+_ORDINARY = frozenset({"weight", "bias"})
+
+_NUMBER = re.compile(r"0|[1-9]\d{0,5}", re.ASCII)
+
 _SHOWN = 3
 """Names in a sentence; a checkpoint may have many stacks."""
 
@@ -52,7 +61,7 @@ class Stack:
     placement: Placement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stacks:
     """All of a checkpoint's, that which is shown first."""
 
@@ -85,15 +94,18 @@ class Stacks:
 
     def owner(self, tensor: str) -> Stack:
         """The stack that a tensor outside the layers belongs to: that which shares most of its path."""
-        path = unwrapped(tensor).split(".")
+        path = tuple(unwrapped(tensor).split("."))[:_DEEPEST]
+        return next(self._below[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self._below)
 
-        def shared(stack: Stack) -> int:
-            own = unwrapped(stack.prefix).rstrip(".").split(".")
-            return next(
-                (i for i, (a, b) in enumerate(zip(path, own, strict=False)) if a != b), min(len(path), len(own))
-            )
-
-        return max(self.stacks, key=shared)  # of equals the first, which is shown
+    @cached_property
+    def _below(self) -> dict[tuple[str, ...], Stack]:
+        """Each part of the stacks' paths, from the root on → the first of the stacks, as they are ordered, below it."""
+        found: dict[tuple[str, ...], Stack] = {}
+        for stack in self.stacks:
+            path = tuple(unwrapped(stack.prefix).rstrip(".").split("."))[:_DEEPEST]
+            for end in range(len(path) + 1):
+                found.setdefault(path[:end], stack)
+        return found
 
 
 def find_stacks(tensors: Iterable[str], layer_count: int | None) -> Stacks:
@@ -110,9 +122,9 @@ def find_stacks(tensors: Iterable[str], layer_count: int | None) -> Stacks:
             break
     order = sorted(found, key=lambda prefix: _rank(prefix, found[prefix], layer_count))
     plain = [unwrapped(prefix).rstrip(".") or architecture.layers for prefix in order]
+    count = Counter(plain)
     names = [
-        name if plain.count(name) == 1 else prefix.rstrip(".") or name
-        for name, prefix in zip(plain, order, strict=True)
+        name if count[name] == 1 else prefix.rstrip(".") or name for name, prefix in zip(plain, order, strict=True)
     ]
     return Stacks(
         tuple(
@@ -125,39 +137,60 @@ def find_stacks(tensors: Iterable[str], layer_count: int | None) -> Stacks:
 
 def _find(architecture: Architecture, tensors: Iterable[str]) -> tuple[dict[str, _Names], tuple[str, ...]]:
     """Prefix → what lies below it, and what lies there and is no weight."""
-    known, states = architecture.known, dict[str, None]()
+    known, lengths = architecture.known, sorted({tensor.count(".") + 1 for tensor in architecture.known})
+    states: dict[str, None] = {}
     below: dict[str, _Names] = {}
     state_of: dict[str, str] = {}
-    pattern = re.compile(
-        rf"(?P<prefix>(?:.+\.)?){architecture.layers}\.(?P<layer>0|[1-9]\d{{0,5}})\.(?P<rest>.+)", re.ASCII | re.DOTALL
-    )
-    wrapped = re.compile(rf"((?:^|\.){architecture.layers})\.(?:(?:{'|'.join(map(re.escape, sorted(WRAPPERS)))})\.)+")
+
+    def placed(name: str) -> tuple[str, int, str] | None:
+        for length in lengths:
+            if found := _placed(name, architecture.layers, known, length):
+                return found
+        return None
+
     for name in tensors:
-        match = pattern.fullmatch(wrapped.sub(r"\1.", name))
-        if match is None:
+        found = placed(name)
+        if found is None:
+            base, _, last = name.rpartition(".")
+            if last not in _ORDINARY and (state := state_in(last)) and placed(base):
+                states[state] = None  # `….q_proj.weight.exp_avg`
             continue
-        rest = unwrapped(match["rest"])
-        if rest not in known:
-            if state := _state_of(rest, known):
-                states[state] = None
-            continue
-        prefix = match["prefix"]
+        prefix, layer, rest = found
         if prefix not in state_of:
             state_of[prefix] = state_in(prefix)
         if state := state_of[prefix]:
             states[state] = None
             continue
         names = below.setdefault(prefix, {})
-        place = int(match["layer"]), rest
-        if place not in names or _plainness(name) < _plainness(names[place]):
-            names[place] = name
+        other = names.get((layer, rest))
+        if other is None or _plainness(name) < _plainness(other):
+            names[layer, rest] = name
     return below, tuple(states)
 
 
-def _state_of(rest: str, known: frozenset[str]) -> str:
-    """What is behind the name of a known tensor, where that makes it no weight: `….q_proj.weight.exp_avg`."""
-    base, _, last = rest.rpartition(".")
-    return state_in(last) if base in known else ""
+def _placed(name: str, layers: str, known: frozenset[str], length: int) -> tuple[str, int, str] | None:
+    """What stands before `layers` in a tensor's name, its layer and its name below that; None for any other tensor.
+
+    Below `layers` wrappers are looked through. A checkpoint has many tensors: most names are cut once.
+    """
+    if is_wrapped(name):
+        parts = name.split(".")
+        kept = [index for index, part in enumerate(parts) if part not in WRAPPERS]
+        if len(kept) < length + 2:
+            return None
+        before, number = parts[: kept[-length - 2] + 1], parts[kept[-length - 1]]
+        rest = ".".join(parts[index] for index in kept[-length:])
+        head = ".".join(before)
+    else:
+        cut = name.rsplit(".", length + 1)
+        if len(cut) < length + 2:
+            return None
+        head, number = cut[0], cut[1]
+        rest = ".".join(cut[2:])
+    if rest not in known or not _NUMBER.fullmatch(number):
+        return None
+    prefix, _, last = head.rpartition(".")
+    return (f"{prefix}." if prefix else "", int(number), rest) if last == layers else None
 
 
 def _plainness(name: str) -> tuple[int, str]:

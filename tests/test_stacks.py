@@ -17,6 +17,7 @@ from svdtui.engine.lora import lora_modules
 from svdtui.engine.notes import notes_on
 from svdtui.engine.overview import overview
 from svdtui.engine.results import Tables
+from svdtui.engine.stacks import find_stacks
 from svdtui.engine.store import Store
 from tests.checkpoints import Checkpoint, write_checkpoint
 from tests.conftest import RunSvdtui
@@ -334,3 +335,16 @@ def test_nothing_but_layers_beyond_the_config_is_shown_as_it_is(tmp_path: Path) 
     assert min(model.layers) >= 2
     assert model.depth_layers == model.layers
     assert overview(model, Address(), nothing, 10).numbers == model.layers
+
+
+def test_context_is_no_text(tmp_path: Path) -> None:
+    """A tower whose name has such a word in it stays one."""
+    other = stack(tmp_path, "context_encoder.")
+    assert open_model(written(tmp_path, other, prefix="body.").folder).stack == "body"
+
+
+def test_names_made_to_hurt_are_placed_in_time() -> None:
+    many = [f"a{i}.{name}" for i in range(3000) for name in ("layers.0.self_attn.q_proj.weight", "embed_tokens.weight")]
+    found = find_stacks([*many, "layers.0." * 20_000 + "self_attn.q_proj.weight", "module." * 50_000 + "x"], 1)
+    assert len(found.stacks) == 3001
+    assert [found.owner(name).name for name in many[1::2]] == [f"a{i}" for i in range(3000)]

@@ -62,7 +62,7 @@ def stack_words(model: Model) -> Sequence[str]:
         return ()
     more = f" +{len(others) - 1}" if len(others) > 1 else ""
     return (
-        f"stack {shown}, not {', '.join(others)}",
+        f"stack {shown}, not {', '.join(others[:9])}{'' if len(others) <= 9 else ' …'}",
         f"{shown}, not {others[0]}{more}",
         f"{shown}, not {len(others)} more",
         f"{shown} +{len(others)}",
