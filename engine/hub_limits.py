@@ -12,13 +12,12 @@ import re
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from .errors import NetworkError
+from .hub_bodies import Most, bounded
 from .hub_errors import Retry, reason, silence_seconds
 
 OURS = {"svdtui": True}
@@ -36,9 +35,6 @@ page after page, as objects of several times that size."""
 
 _MOST_OF_REFUSAL = 10**6
 """Bytes that are read of the text of a refusal; what follows is left."""
-
-_CHUNK = 2**20
-"""Bytes that are decompressed at once."""
 
 _RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
@@ -145,7 +141,7 @@ def _transport(client: Any) -> Any:
                     raise Retry(f"{request.url.host} sends {encoding[:20]!r}, which was not asked for")
                 for name in ("content-encoding", "content-length") if encoding != "identity" else ():
                     headers.pop(name, None)  # of what is not compressed any more
-            body = _bounded(_timely(response, request), most, is_gzip=encoding == "gzip")
+            body = bounded(_timely(response, request), most, is_gzip=encoding == "gzip")
             if _is_of_library(request):
                 body = _charged(body)
             return answer(response, headers.raw, body)
@@ -270,15 +266,7 @@ def _timely(response: Any, request: Any) -> Iterator[bytes]:
 # taking ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Most:
-    """Bytes that a body may have; what exceeds them is left, or an error."""
-
-    size: int
-    excess: Exception | None
-
-
-def _most(request: Any, response: Any) -> _Most | None:
+def _most(request: Any, response: Any) -> Most | None:
     """None where it is not known here, as of a range, which is checked by who asked for it."""
     host = request.url.host
     found = _RESOLVE.search(unquote(request.url.path))
@@ -289,10 +277,10 @@ def _most(request: Any, response: Any) -> _Most | None:
     elif (known := _places.get(str(request.url))) is not None:
         request.extensions["svdtui_file"] = known
     if response.status_code >= 300:
-        return _Most(_MOST_OF_REFUSAL, None)
+        return Most(_MOST_OF_REFUSAL, None)
     if (file := request.extensions.get("svdtui_file")) is not None:
         size = _sizes[file]
-        return _Most(
+        return Most(
             size,
             Retry(
                 f"{host} sends more of {file[2]} than its {size:,} bytes",
@@ -301,7 +289,7 @@ def _most(request: Any, response: Any) -> _Most | None:
         )
     if "/api/" in request.url.path:
         most, left = (_MOST_OF_LISTING, _listing[0]) if _is_of_library(request) else (MOST_OF_ANSWER, MOST_OF_ANSWER)
-        return _Most(
+        return Most(
             left,
             NetworkError(
                 f"{host} answers with more than {most:,} bytes, as no Hub does.",
@@ -320,39 +308,8 @@ def _remember(url: Any, location: str, file: tuple[str, ...]) -> None:
         _places[place] = file
 
 
-def _bounded(chunks: Iterator[bytes], most: _Most | None, *, is_gzip: bool) -> Iterator[bytes]:
-    """The body, decompressed if need be, as far as it may go.
-
-    Raises:
-        Retry, NetworkError: it goes further; it is not what it says.
-    """
-    left = most.size if most else sys.maxsize
-    for chunk in _decompressed(chunks, 2 * left + _CHUNK) if is_gzip else chunks:
-        left -= len(chunk)
-        if left < 0 and most and most.excess:
-            raise most.excess
-        yield chunk if left >= 0 else chunk[:left]
-        if left < 0:
-            return
-
-
 def _charged(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """What the library reads on its own account."""
     for chunk in chunks:
         _listing[0] -= len(chunk)
         yield chunk
-
-
-def _decompressed(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
-    """What compressed bytes say, at most 1 MiB at once; no more than `most` of them are looked at."""
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    for chunk in chunks:
-        most -= len(chunk)
-        if most < 0:
-            return
-        try:
-            while piece := decoder.decompress(chunk, _CHUNK):
-                yield piece
-                chunk = decoder.unconsumed_tail  # noqa: PLW2901
-        except zlib.error:
-            raise Retry("the answer could not be decoded") from None
