@@ -1,5 +1,6 @@
 """One metric of one head matrix over layers and heads: what depth charts, the heat map and the findings share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ import numpy as np
 from .errors import ChoiceError
 from .metrics import Metrics
 from .model import HEADS, Job, Model
-from .results import TablesOf
+from .results import Tables, TablesOf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,15 +39,28 @@ def grid(model: Model, matrix: str, metric: str, tables: TablesOf, layers: tuple
         AddressError: the model has no such head matrix.
         ChoiceError: there is no such metric.
     """
+    layers = model.depth_layers if layers is None else layers
+    found = [tables(Job(layer, HEADS)) for layer in layers]
+    values = stacked(model, matrix, found)[:, :, column_of(metric)]
+    return Grid(matrix, metric, layers, values, np.array([each is not None for each in found], dtype=bool))
+
+
+def stacked(model: Model, matrix: str, found: Sequence[Tables | None]) -> "NDArray[np.float64]":
+    """The figures of a head matrix in some layers, (layers, slices, metrics), NaN where undefined or not computed.
+
+    Some layers lack the matrix, or it has a dtype without spectrum.
+    """
+    nothing = np.full((model.slices(matrix), len(_COLUMNS)), np.nan)
+    rows = [nothing if each is None else each.get(matrix, nothing) for each in found]
+    return np.stack(rows) if rows else np.empty((0, *nothing.shape))
+
+
+def column_of(metric: str) -> int:
+    """Where a metric stands in `Tables`.
+
+    Raises:
+        ChoiceError: there is no such metric.
+    """
     if metric not in _COLUMNS:
         raise ChoiceError(f"There is no metric {metric!r}.", f"Use one of {', '.join(_COLUMNS)}.")
-    layers = model.depth_layers if layers is None else layers
-    values = np.full((len(layers), model.slices(matrix)), np.nan)
-    computed = np.zeros(len(layers), dtype=bool)
-    for row, layer in enumerate(layers):
-        found = tables(Job(layer, HEADS))
-        if found is not None:
-            computed[row] = True
-            if matrix in found:  # some layers lack a matrix, or it has an unsupported dtype
-                values[row] = found[matrix][:, _COLUMNS[metric]]
-    return Grid(matrix, metric, layers, values, computed)
+    return _COLUMNS[metric]

@@ -1,6 +1,6 @@
 """A checkpoint seen as layers, heads and matrices, and what must be read for each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from .address import Address
@@ -31,6 +31,7 @@ class Model(Shown):
 
     def __init__(self, checkpoint: Checkpoint, stack: str | None = None) -> None:
         super().__init__(checkpoint, stack)
+        self._by_layer: tuple[int, list[dict[str, SlicedTensor]]] | None = None
         self.counts: HeadCounts | None = None
         self.heads_problem: str | None = None
         if checkpoint.config is None:
@@ -173,6 +174,14 @@ class Model(Shown):
     def head_tensors(self, layer: int) -> tuple[SlicedTensor, ...]:
         """The attention tensors of a layer that are in the checkpoint, in the order Q K V O."""
         return tuple(tensor for _, tensor in self._head_parts(layer))
+
+    def heads_of_layers(self) -> Sequence[Mapping[str, SlicedTensor]]:
+        """For each layer, its head matrices by name; worked out again only when more headers are known."""
+        unread = len(self.checkpoint.unread_shards)
+        if self._by_layer is None or self._by_layer[0] != unread:
+            found = [{each.matrix: each for each in self.head_tensors(layer)} for layer in self.layers]
+            self._by_layer = unread, found
+        return self._by_layer[1]
 
     def _head_parts(self, layer: int) -> list[tuple[HeadMatrix, SlicedTensor]]:
         return self._certainty.sliced(layer, len(self.checkpoint.unread_shards)) if self._certainty else []

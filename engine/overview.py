@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .address import Address
-from .grid import Grid, grid
+from .grid import column_of, stacked
 from .metrics import flat_value
 from .model import HEADS, Job, Model, SlicedTensor
 from .results import Tables, TablesOf
@@ -36,7 +36,8 @@ class Overview(ABC):
     found: Sequence[Tables | None]
     """The figures of each of `layers`, as far as they are computed."""
     k: int
-    _grids: dict[tuple[str, str], Grid] = field(default_factory=dict, init=False, repr=False)
+    _stacks: "dict[str, Array]" = field(default_factory=dict, init=False, repr=False)
+    _flawed: "dict[str, NDArray[np.bool_]]" = field(default_factory=dict, init=False, repr=False)
 
     @property
     @abstractmethod
@@ -91,15 +92,9 @@ class Overview(ABC):
 
     def slices(self, matrix: str, metric: str) -> "Array":
         """(layers, slices): the metric of every slice; a KV head counts once, however many heads share it."""
-        key = (matrix, metric)
-        if key not in self._grids:
-            known = dict(zip(self.layers, self.found, strict=True))
-
-            def tables(job: Job) -> Tables | None:
-                return None if job.layer is None else known.get(job.layer)
-
-            self._grids[key] = grid(self.model, matrix, metric, tables, self.layers)
-        return self._grids[key].values
+        if matrix not in self._stacks:
+            self._stacks[matrix] = stacked(self.model, matrix, self.found)
+        return self._stacks[matrix][:, :, column_of(metric)]
 
     def flat(self, matrix: str, metric: str) -> float | None:
         """What a flat spectrum would give; None where that is no number of its own, or the size is not known yet."""
@@ -108,23 +103,30 @@ class Overview(ABC):
         return None if n is None else flat_value(metric, n, self.k)
 
     @cached_property
-    def _tensors(self) -> list[dict[str, SlicedTensor]]:
+    def _tensors(self) -> "Sequence[Mapping[str, SlicedTensor]]":
         """For each layer, its head matrices by name."""
+        if self.layers == self.model.layers:
+            return self.model.heads_of_layers()
         return [{each.matrix: each for each in self.model.head_tensors(layer)} for layer in self.layers]
 
     def _are_solved(self, matrix: str) -> "NDArray[np.bool_]":
         """(layers, slices): which have been computed; those of a layer together."""
-        found = np.array([found is not None for found in self.found])
-        return np.repeat(found[:, None], self.model.slices(matrix), axis=1)
+        return np.repeat(self._are_found[:, None], self.model.slices(matrix), axis=1)
+
+    @cached_property
+    def _are_found(self) -> "NDArray[np.bool_]":
+        """(layers,): which have figures."""
+        return np.array([found is not None for found in self.found], dtype=bool)
 
     def _are_flawed(self, matrix: str) -> "NDArray[np.bool_]":
         """(layers, slices): which have no spectrum, as far as is known."""
-        tensors = [each.get(matrix) for each in self._tensors]
-        there = np.array([tensor is not None for tensor in tensors])[:, None]
-        hopeless = np.array([tensor is not None and bool(tensor.problem) for tensor in tensors])[:, None]
-        known = there & (self._are_solved(matrix) | hopeless)
-        flawed: NDArray[np.bool_] = np.isnan(self.slices(matrix, "sigma_first")) & known
-        return flawed
+        if matrix not in self._flawed:
+            tensors = [each.get(matrix) for each in self._tensors]
+            there = np.array([tensor is not None for tensor in tensors])[:, None]
+            hopeless = np.array([tensor is not None and bool(tensor.problem) for tensor in tensors])[:, None]
+            known = there & (self._are_solved(matrix) | hopeless)
+            self._flawed[matrix] = np.isnan(self.slices(matrix, "sigma_first")) & known
+        return self._flawed[matrix]
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +221,7 @@ class LayersOverview(Overview):
     @property
     def computed(self) -> "NDArray[np.bool_]":
         """(layers,): which are there."""
-        return np.array([found is not None for found in self.found])
+        return self._are_found
 
     def values(self, matrix: str, metric: str) -> "Array":
         """(layers,): the median over the slices of each."""

@@ -14,6 +14,10 @@ GATHER = 0.25
 """Seconds in which new results are gathered before a long table is made again."""
 
 
+SHARE = 8
+"""How many times as long as a drawing takes nothing is drawn again."""
+
+
 class Pace:
     """Calls `follow` at once when the user moves after a pause, and after the last key of a burst.
 
@@ -25,6 +29,7 @@ class Pace:
         self._follow = follow
         self._show = show
         self._gathering = False
+        self._breath = Breath()
         self._moved = 0.0
         self._settling: Timer | None = None
 
@@ -53,8 +58,23 @@ class Pace:
         """There is news, and more may come at once."""
         if not self._gathering:
             self._gathering = True
-            self._screen.set_timer(GATHER, self._gathered)
+            self._screen.set_timer(self._breath.seconds, self._gathered)
 
     def _gathered(self) -> None:
         self._gathering = False
-        self._show()
+        with self._breath:
+            self._show()
+
+
+class Breath:
+    """How long news is gathered: a moment, and several times as long as showing it takes, so that keys are heard."""
+
+    def __init__(self) -> None:
+        self.seconds = GATHER
+        self._begun = 0.0
+
+    def __enter__(self) -> None:
+        self._begun = monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = max(GATHER, SHARE * (monotonic() - self._begun))

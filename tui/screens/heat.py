@@ -25,7 +25,7 @@ from ..formats import measure
 from ..heat_data import address_of, column_of, names_of, row_of, standing
 from ..keys import KEYS, Owner, bindings
 from ..marks import MARKS
-from ..pace import GATHER
+from ..pace import Breath
 from ..pins import Pins
 from ..sharing import copy_heat_map, export_heat_map
 from ..steps import nearest
@@ -64,6 +64,7 @@ class Heat(Scans, Goes, Overlay[Address | None]):
         self._pins = pins
         self._showing: Timer | None = None
         self._was_shown = False
+        self._breath = Breath()
         if at.matrix in self._model.head_matrices and at.head is not None:
             self._choose(at.matrix)
         elif heat_look.matrix not in self._model.head_matrices:
@@ -129,11 +130,12 @@ class Heat(Scans, Goes, Overlay[Address | None]):
     def _show_later(self) -> None:
         """Show what is new soon; news that comes meanwhile is shown with it."""
         if self._showing is None:
-            self._showing = self.set_timer(GATHER, self._show_news)
+            self._showing = self.set_timer(self._breath.seconds, self._show_news)
 
     def _show_news(self) -> None:
         self._showing = None
-        self._show()
+        with self._breath:
+            self._show()
 
     def _read_out(self, layer: int, column: int, width: int) -> Line:
         """`4.3.q  layer 4 · head 3   top-10 0.5039   3rd highest of 270`: the name gives way."""

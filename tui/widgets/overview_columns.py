@@ -1,9 +1,9 @@
 """The columns of the table of heads or layers: one metric of every matrix, or every metric of one matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from svdtui.engine.metrics import METRICS, MetricInfo
 from svdtui.engine.overview import LayersOverview, Overview
@@ -20,6 +20,9 @@ FLAWED = "!"
 
 MIN_WIDTH = 7
 
+_MOST_MEASURED = 1000
+"""Lines with a sign behind their figure whose width is looked at."""
+
 RANGE, RANGE_WIDTH = "10–90 %", 15
 """The heading of the bands around medians, and their cells."""
 
@@ -35,13 +38,32 @@ class FigureColumn:
     metric: str
     values: Sequence[float]
     texts: Sequence[str]
+    width: int
+    """Cells, with room for the sign of a sorted column."""
     ranges: Sequence[str] = ()
     """The bands around medians, for tables that have room for them."""
 
-    @property
-    def width(self) -> int:
-        """Cells, with room for the sign of a sorted column."""
-        return max(MIN_WIDTH, len(self.heading) + len(DESCENDING), *map(len, self.texts))
+
+class Made(Sequence[str]):
+    """Texts that are made when they are asked for: of very many lines, few are in sight."""
+
+    def __init__(self, count: int, make: Callable[[int], str]) -> None:
+        self._count = count
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [self._make(each) for each in range(self._count)[index]]
+        return self._make(range(self._count)[index])
 
 
 def metric_info(name: str) -> MetricInfo:
@@ -68,13 +90,15 @@ def figure_columns(seen: Overview, look: "Look") -> list[FigureColumn]:
 
 def _column(seen: Overview, name: str, heading: str, matrix: str, metric: str) -> FigureColumn:
     values = seen.values(matrix, metric).tolist()
-    states = zip(values, seen.flaws(matrix).tolist(), seen.solved(matrix).tolist(), strict=True)
-    texts = [_text(metric, value, bool(flaws), computed) for value, flaws, computed in states]
-    ranges: list[str] = []
+    flaws, solved = seen.flaws(matrix), seen.solved(matrix)
+    texts = Made(len(values), lambda index: _text(metric, values[index], bool(flaws[index]), bool(solved[index])))
+    ranges: Sequence[str] = ()
     if isinstance(seen, LayersOverview) and name == matrix:
-        low, high = seen.band(matrix, metric).tolist()
-        ranges = [_range_text(metric, *edges) for edges in zip(low, high, strict=True)]
-    return FigureColumn(name, heading, matrix, metric, values, texts, ranges)
+        low, high = seen.band(matrix, metric)
+        ranges = Made(len(values), lambda index: _range_text(metric, float(low[index]), float(high[index])))
+    marked = flaws.nonzero()[0].tolist()  # all others are at most as wide as a figure
+    width = max(MIN_WIDTH, len(heading) + len(DESCENDING), *(len(texts[index]) for index in marked[:_MOST_MEASURED]))
+    return FigureColumn(name, heading, matrix, metric, values, texts, width, ranges)
 
 
 def _range_text(metric: str, low: float, high: float) -> str:
