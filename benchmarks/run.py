@@ -27,6 +27,7 @@ PARTS = {
     "keys": "latency and bytes of key presses while the worker computes",
     "cached": "opening, moving, sorting and exporting where all is computed, up to 128 layers of 128 heads",
     "accuracy": "errors of values on matrices whose singular values are known exactly",
+    "many": "very many layers, tensors and shards beside fewer",
     "hub": "a model on the Hub beside the same in a folder, over loopback",
 }
 
@@ -36,7 +37,7 @@ def main() -> int:
     options = _options()
     layers, few = (32, 8) if options.full else (options.layers, max(1, options.layers // 4))
     # torch and the program itself, which --help does without
-    from benchmarks import accuracy, cached, hub, keys, layer, machine, scan, start
+    from benchmarks import accuracy, cached, hub, keys, layer, machine, many, scan, start
     from benchmarks.llama_shaped import checkpoint
     from benchmarks.report import HEADER
 
@@ -57,6 +58,7 @@ def main() -> int:
         "keys": lambda: keys.key_rows(folder, options.presses),
         "cached": lambda: cached.cached_rows(options.starts),
         "accuracy": accuracy.accuracy_rows,
+        "many": lambda: many.many_rows(options.starts),
         "hub": lambda: hub.hub_rows(checkpoint(options.folder, hub.LAYERS), options.rounds),
     }
     rows: list[Row] = []
