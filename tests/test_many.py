@@ -9,13 +9,30 @@ from typing import Any
 import pytest
 import torch
 
-from svdtui.engine import HEADS, Address, Analysis, Event, Job, Model, Session, StatesChanged, open_model
+from svdtui.engine import (
+    HEADS,
+    Address,
+    Analysis,
+    Event,
+    FiguresRead,
+    Job,
+    Model,
+    Noticed,
+    ScanEnded,
+    ScanMoved,
+    Session,
+    State,
+    StateChanged,
+    StatesChanged,
+    open_model,
+)
 from svdtui.engine.backlog import Backlog, jobs_of_scan
 from svdtui.engine.checkpoint import Checkpoint, read_checkpoint
 from svdtui.engine.local import open_local
 from svdtui.engine.ready import Ready
 from svdtui.engine.shelf import Shelf
 from svdtui.engine.store import Store
+from svdtui.tui.news import condensed
 from svdtui.tui.widgets.outline import Outline
 from tests.checkpoints import write_checkpoint, write_shards
 from tests.terminal import Terminal
@@ -180,3 +197,21 @@ def test_three_thousand_layers_end_at_once(svdtui: list[str], tmp_path: Path) ->
         terminal.press("]", "]", "q")
         assert terminal.wait_exit(timeout=10) == 0
         assert not terminal.processes()
+
+
+def test_news_that_has_been_overtaken_is_left_out() -> None:
+    def states(count: int, state: State) -> list[Event]:
+        return [StateChanged(Job(layer, HEADS), state) for layer in range(count)]
+
+    few = [*states(3, State.RUNNING), ScanMoved(), *states(2, State.CACHED), ScanMoved(), Noticed("a"), Noticed("b")]
+    assert condensed(few) == [
+        StateChanged(Job(2, HEADS), State.RUNNING),
+        *states(2, State.CACHED),
+        ScanMoved(),
+        Noticed("a"),
+        Noticed("b"),
+    ]
+    many = [*states(300, State.RUNNING), ScanMoved(), *states(300, State.CACHED), ScanEnded("over")]
+    assert condensed(many) == [ScanMoved(), ScanEnded("over"), StatesChanged()]
+    read = [FiguresRead(frozenset({Job(layer, HEADS)})) for layer in range(3)]
+    assert condensed(read) == [FiguresRead(frozenset(Job(layer, HEADS) for layer in range(3)))]

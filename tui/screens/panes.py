@@ -42,10 +42,8 @@ class Panes(Screen[None]):
             super().__init__()
             self.event = event
 
-        def can_replace(self, message: Message) -> bool:
-            """Of several messages about progress only the last one matters."""
-            both = (self, message)
-            return all(isinstance(each, Panes.Reported) and hasattr(each.event, "progress") for each in both)
+    class News(Message):
+        """The session has reported something since the last time."""
 
     def __init__(self, model: Model, at: Address, k: int) -> None:
         super().__init__()
@@ -66,6 +64,8 @@ class Panes(Screen[None]):
         self._is_behind = False
         self._has_told = False
         """Whether a message tells of a trouble that may pass."""
+        self._reports: list[Event] = []
+        self._is_tree_old = False
         self._pins: Pins | None = None
 
     def compose(self) -> ComposeResult:
@@ -153,11 +153,26 @@ class Panes(Screen[None]):
     # what the session reports --------------------------------------------------------------------
 
     def report(self, event: "Event") -> None:
-        """Take note of an event, in its turn."""
-        self.post_message(self.Reported(event))
+        """Take note of an event, in its turn: of all that has come meanwhile at once."""
+        self._reports.append(event)
+        if len(self._reports) == 1:
+            self.post_message(self.News())
 
-    def on_panes_reported(self, message: "Panes.Reported") -> None:
-        """Bring up to date what the event is about, and nothing else."""
+    def on_panes_news(self) -> None:
+        """Bring up to date what has been reported."""
+        from ..news import condensed
+
+        events, self._reports = condensed(self._reports), []
+        for event in events:
+            self._take(event)
+        if self._is_tree_old:
+            self._is_tree_old = False
+            self._tree.repaint()
+        if self.app.screen is self:
+            self._show_status()
+
+    def _take(self, event: "Event") -> None:
+        """What one event is about, and nothing else; tree and status line are drawn after all of them."""
         from svdtui.engine.events import (
             DeviceKnown,
             FiguresRead,
@@ -165,50 +180,42 @@ class Panes(Screen[None]):
             Noticed,
             Progressed,
             ScanEnded,
-            ScanMoved,
             SlicesSolved,
             StateChanged,
             StatesChanged,
             Troubled,
         )
 
-        if isinstance(message.event, Noticed | Troubled) and message.event.message:
-            self.notify(message.event.message, severity="warning", timeout=8, markup=False)
+        if isinstance(event, Noticed | Troubled) and event.message:
+            self.notify(event.message, severity="warning", timeout=8, markup=False)
             self._has_told = True
         if self.app.screen is not self:
             self._is_behind = True  # under an overlay, the smallest change has the whole terminal written anew
-            self.app.screen.post_message(self.Reported(message.event))  # the overlay may show the same
+            self.app.screen.post_message(self.Reported(event))  # the overlay may show the same
             return
-        match message.event:
+        match event:
             case Progressed(progress):
-                self._show_status()
                 has_card = self.scene is not None and isinstance(self.scene.content, Card)
                 if has_card and self._shows(progress.job):
                     self.show_scene()
             case SlicesSolved(job, slices) if self._shows(job) and shows_any(self._tree.node, slices, self.model):
                 self._show_soon()
             case StateChanged(job, _):
-                self._tree.repaint()
-                self._show_status()
+                self._is_tree_old = True
                 if self._shows(job):
                     self._show_later(job)
             case StatesChanged():
-                self._tree.repaint()
-                self._show_status()
+                self._is_tree_old = True
                 self._show_soon()
             case HeaderRead():
                 self._header.repaint()
-                self._tree.repaint()
+                self._is_tree_old = True
                 self._show_soon()
             case FiguresRead(jobs) if any(map(self._shows, jobs)):
                 self._show_soon()
-            case ScanMoved():
-                self._show_status()
             case ScanEnded(sentence):
                 self._show_status()
                 self._status.flash(sentence, is_news=True)
-            case Noticed() | Troubled():
-                self._show_status()
             case DeviceKnown(device):
                 self._header.set_device(device)
 
