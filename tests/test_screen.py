@@ -539,12 +539,12 @@ async def test_names_from_outside_are_shown_as_they_are(tmp_path: Path) -> None:
 
 async def test_a_shard_that_vanishes_fails_in_words_and_can_be_tried_again(fresh: Path) -> None:
     async with opened(fresh, "0.0", prefetch=False) as pilot:
-        file = fresh / "model.safetensors"
-        file.rename(fresh / "away")
+        disk, away = fresh.parent / fresh.name, fresh.parent / "away"
+        disk.rename(away)  # as if it were not mounted any more
         await press(pilot, "]")
         await until(pilot, lambda: "✗" in shown(pilot, "#results"))
         assert "✗" in shown(pilot, "#tree")
-        (fresh / "away").rename(file)
+        away.rename(disk)
         await press(pilot, "r")
         await until(pilot, lambda: "●" in shown(pilot, "#tree").splitlines()[3])
 
