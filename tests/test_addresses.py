@@ -10,6 +10,7 @@ from svdtui.engine.model import Model
 from svdtui.engine.naming import check_form, complete, find
 from tests.checkpoints import write_checkpoint
 from tests.pilot import at, explorer, opened, press, shown, title, until
+from tests.terminal import Terminal
 
 TENSOR = "model.layers.1.self_attn.k_proj.weight"
 
@@ -144,3 +145,19 @@ async def test_the_place_is_remembered(folder: Path, tmp_path: Path, keys: str) 
     async with opened(folder, places=places, ready=False) as pilot:
         assert at(pilot) == left
         assert at(pilot) != "0.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("1.kv1.k", "layer 1 · KV head 1 (heads 2 to 3) · K"), (TENSOR, "layer 1 · k_proj"), ("model", "all layers")],
+)
+def test_the_command_line_opens_there(svdtui: list[str], folder: Path, text: str, words: str) -> None:
+    with Terminal([*svdtui, str(folder), "--at", text, "--no-prefetch"], size=(120, 30)) as terminal:
+        terminal.wait_for(words)
+
+
+def test_the_command_line_says_what_there_is_not(svdtui: list[str], folder: Path) -> None:
+    for text, why in (("1.kv2.k", "KV heads 0 to 1"), ("model.layers.7.mlp.up_proj.weight", "no tensor")):
+        with Terminal([*svdtui, str(folder), "--at", text], size=(160, 30)) as terminal:
+            terminal.wait_for(why)
+            assert terminal.wait_exit() == AddressError.exit_code
