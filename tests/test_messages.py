@@ -111,8 +111,8 @@ async def test_v_says_whose_band_the_chart_has(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "keys", "offered"),
     [
-        ("0.1", "", ("g go", "[ ] layer", "{ } head", "1-4 QKVO", "c curve", "x log", "p pin")),
-        ("0.1.k", "", ("g go", "c curve", "x log", "p pin")),
+        ("0.1", "", ("g go", "[ ] layer", "{ } head", "1-4 QKVO", "c curve", "x log", "e export", "q quit")),
+        ("0.1.k", "", ("g go", "c curve", "x log", "e export")),
         ("0", "", ("m M metric", "v table", "o O sort", "H heat map", "s scan", "f findings")),
         ("", "", ("m M metric", "v table", "o O sort", "H heat map", "s scan", "f findings")),
         ("0.1", "H", ("esc back", "1-4 QKVO", "m M metric", "x log", "enter open", "g go")),

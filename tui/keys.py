@@ -427,7 +427,7 @@ def footer(keys: Iterable[Key] = KEYS) -> list[tuple[str, str, tuple[Key, ...]]]
 _ALWAYS = ("help", "menu")
 
 _FIRST = {
-    "curves": ("go", "layer", "head", "QKVO", "curve", "log", "pin", "export"),
+    "curves": ("go", "layer", "head", "QKVO", "curve", "log", "export", "quit", "pin"),
     "overview": ("metric", "table", "sort", "heat map", "scan", "findings", "go", "layer"),
     "heat": ("back", "QKVO", "metric", "log", "open", "go", "pin", "scan", "export"),
     "findings": ("back", "finding", "go", "scan", "export", "copy"),

@@ -13,6 +13,7 @@ from svdtui.engine.text import plural, printable
 
 from ..keys import Key, footer
 from .painted import Line, Painted, Span, clipped
+from .rows import gap_of
 
 OWN_LINES, MOST_LINES = 2, 9
 """Lines at the bottom that messages may lie over: this one and the keys. And the most that they have."""
@@ -175,13 +176,14 @@ class KeyBar(Painted):
         spans: list[Span] = []
         self._places = []
         at = 1
+        gap = len(gap_of(width))
         for shown, word, keys in footer(self._offered):
             cells = len(shown) + 1 + len(word)
             if at + cells > width:
                 break
             self._places.append((at, at + cells, keys))
-            spans += [(" " if at == 1 else "  ", ""), (shown, "key"), (f" {word}", "dim")]
-            at += cells + 2
+            spans += [(" " * (1 if at == 1 else gap), ""), (shown, "key"), (f" {word}", "dim")]
+            at += cells + gap
         yield spans
 
     async def on_click(self, event: events.Click) -> None:
