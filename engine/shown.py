@@ -36,7 +36,7 @@ class Shown:
         """All stacks of layers that can be opened, that which is shown unless another one is asked for first."""
         if not self.stacks.stacks:
             raise _nothing_known(checkpoint, self.stacks.states)
-        chosen = self.stacks.choose(stack, self.name)
+        chosen = self.stacks.choose(stack, checkpoint.source.name)
         self.stack = chosen.name
         """What the layers that are shown are called (see `stacks`)."""
         self.is_main = chosen is self.stacks.stacks[0]
@@ -54,8 +54,9 @@ class Shown:
 
     @property
     def name(self) -> str:
-        """The model's name: the folder's, or `ORG/NAME` for a Hub model."""
-        return self.checkpoint.source.name
+        """The model's name: the folder's, or `ORG/NAME` for a Hub model; with `#STACK` when it is not the main one."""
+        name = self.checkpoint.source.name
+        return name if self.is_main else f"{name}#{self.stack}"
 
     @property
     def revision(self) -> str:

@@ -192,6 +192,7 @@ def test_the_command_line_says_what_is_shown_and_opens_the_others(run_svdtui: Ru
         rows = list(csv.DictReader(done.stdout.splitlines()))
         assert len(rows) == 2 * 2 * 4
         assert all(row["tensor"].startswith(prefix) for row in rows)
+        assert {row["model"] for row in rows} == {"m#ref_model" if name else "m"}  # spectra have no other sign of it
         other = "model" if name else "ref_model"
         assert f"Shown is {name or 'model'}; these files also hold {other}: --stack NAME opens another." in done.stderr
     done = run_svdtui(folder, "--stack", "teacher", "--findings")

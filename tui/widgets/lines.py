@@ -48,7 +48,7 @@ class HeaderLine(Painted):
         facts += [printable(model.dtype)]
         right = " · ".join(filter(None, facts)) + (f" │ {printable(self._device)}" if self._device else "")
         revision = f" @ {printable(model.revision)[:7]}" if model.revision else ""
-        yield title_line(model.name, revision, right, width, stack_words(model))
+        yield title_line(model.checkpoint.source.name, revision, right, width, stack_words(model))
 
 
 _NAME_ROOM = 8
