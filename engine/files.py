@@ -36,6 +36,14 @@ def _as_stat(stat: os.stat_result, blob: str) -> FileStat:
     return FileStat(stat.st_size, stat.st_mtime_ns, blob, stat.st_ctime_ns)
 
 
+def has_changed(path: Path, expected: FileStat) -> bool:
+    """Whether there is another file now than was expected. One that is gone is no other: who reads it is told."""
+    try:
+        return stat_of(path) != expected
+    except OSError:
+        return False
+
+
 def blob_of(path: Path) -> str:
     """The hash of a file's content, where it is a link into the local Hub cache's store of contents; else empty."""
     try:
@@ -81,9 +89,13 @@ def fill(piece: Piece, path: Path, expected: FileStat | None, advance: Advance) 
 def sample(path: Path, expected: FileStat, start: int, stop: int, blocks: int = BLOCKS) -> str:
     """A hash of some blocks of the bytes `start … stop` of a file, spread evenly over them, with both ends.
 
+    Empty when the file is gone.
+
     Raises:
-        ReadError: the file is gone, changed since it was opened, or the disk failed.
+        ReadError: the file has changed since it was opened, or the disk failed.
     """
+    if not path.exists():
+        return ""
     digest = hashlib.blake2b(digest_size=16)
     last = max(stop - start - _BLOCK, 0)
     with _unchanged(path, expected) as descriptor:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .atomic import write_all
 from .errors import EngineError, NetworkError, OfflineError, ReadError
-from .files import BLOCKS, fill, read_file, sample, stat_of
+from .files import BLOCKS, fill, has_changed, read_file, sample, stat_of
 from .hub_errors import HubAccess, answer_seconds, told
 from .hub_limits import expect, guarded_session
 from .hub_records import HubRecords
@@ -173,10 +173,7 @@ class HubSource:
 
     def has_changed(self, name: str) -> bool:
         """See `Source.has_changed`."""
-        try:
-            return name in self._paths and stat_of(self._paths[name]) != self._stats[name]
-        except OSError:
-            return True
+        return name in self._paths and has_changed(self._paths[name], self._stats[name])
 
     def _check_online(self, file: str) -> None:
         if self.is_offline:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import ModelNotFoundError
 from .file_kinds import LONGEST_START, advice_on, kind_of
-from .files import BLOCKS, fill, read_file, sample, stat_of
+from .files import BLOCKS, fill, has_changed, read_file, sample, stat_of
 from .source import Advance, FileStat, Piece, Watch, no_watch
 from .target import shortened_name
 
@@ -79,10 +79,7 @@ class LocalSource:
 
     def has_changed(self, name: str) -> bool:
         """See `Source.has_changed`."""
-        try:
-            return stat_of(self._folder / name) != self._files[name]
-        except OSError:
-            return True
+        return has_changed(self._folder / name, self._files[name])
 
 
 def scan(folder: Path) -> dict[str, FileStat]:

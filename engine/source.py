@@ -105,11 +105,11 @@ class Source(Protocol):
         """A hash of some blocks of the bytes `start … stop` of a file on this machine; empty where it is not here.
 
         Raises:
-            ReadError: the file is gone, changed since it was opened, or the disk failed.
+            ReadError: the file has changed since it was opened, or the disk failed.
         """
 
     def has_changed(self, name: str) -> bool:
-        """Whether a file on this machine is no longer what it was when the source was opened."""
+        """Whether there is another file on this machine now than when the source was opened; not when it is gone."""
 
     def header_file(self, name: str, header: bytes) -> AbstractContextManager[Path]:
         """A path at which the safetensors library can judge a file's header, of which these are the bytes."""

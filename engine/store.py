@@ -121,10 +121,10 @@ class Store:
         return {**body, "tensors": tensors}
 
     def _samples(self, job: Job) -> dict[str, str]:
-        """Matrix → a hash of some blocks of its tensor; empty where that is not on this machine.
+        """Matrix → a hash of some blocks of its tensor; empty where that is not on this machine, or no longer.
 
         Raises:
-            ReadError: a file is gone, or another one than when the model was opened.
+            ReadError: a file is another one than when the model was opened.
         """
         source = self._model.checkpoint.source
         found = {}
@@ -138,13 +138,16 @@ class Store:
     def _are_of_here(self, job: Job, samples: dict[str, str]) -> bool:
         """Whether a result's samples are those of the files that are here.
 
-        Where the Hub names a file's content, it need not be here to be known.
+        Where the Hub names a file's content, it need not be here to be known; nor need one of a folder that was here
+        with the times of the key when the model was opened.
         """
         files = self._model.checkpoint.source.files()
         named = {t.matrix for t in self._model.job_tensors(job) if files[t.ref.file].blob}
         ours = self._samples(job)
         return samples.keys() == ours.keys() and all(
-            samples[matrix] == sample or (matrix in named and not (samples[matrix] and sample))
+            samples[matrix] == sample
+            or (matrix in named and not (samples[matrix] and sample))
+            or (not sample and not self._model.revision)
             for matrix, sample in ours.items()
         )
 
