@@ -14,7 +14,7 @@ from .choices import Solver
 from .errors import error_of
 from .model import HEADS, Job, Model
 from .process import WorkerProcess
-from .pulse import Pulse
+from .pulse import Pulse, watched
 from .target import HubName
 
 
@@ -26,7 +26,7 @@ class Spare:
         self.request: dict[str, Any] | None = None
         """What it has been told to open."""
         self.doing = ""
-        """What it waits for while it opens a model, as a sentence."""
+        """What it waits for while it opens a model, as a sentence; or that it does not answer."""
         self.job: Job | None = None
         """What it has been told to compute."""
         self.since = 0.0
@@ -51,11 +51,19 @@ class Spare:
         Raises:
             EngineError: the model cannot be opened.
         """
-        async with aclosing(self.process.events()) as events:
+        pulse, waits_for = Pulse(), ""
+
+        def tell(is_silent: bool) -> None:
+            wakes = f"kill -CONT {self.process.pid} lets it go on"
+            silence = f"The process that opens the model does not answer; it may have been stopped: {wakes}."
+            self.doing = silence if is_silent else waits_for
+
+        async with aclosing(self.process.events()) as events, watched(pulse, tell):
             async for event in events:
+                pulse.heard()
                 match event:
                     case {"event": "opening", "doing": doing}:
-                        self.doing = doing
+                        self.doing = waits_for = doing
                     case {"event": "opened", "source": source}:
                         return dict(source)
                     case {"event": "failed", "kind": kind, "message": message, "hint": hint}:

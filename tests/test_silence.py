@@ -1,19 +1,26 @@
 """Those who compute are stopped, or die: it is said that nobody computes, and gone on with when they go on."""
 
+import asyncio
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from svdtui.engine import open_model
+from svdtui.engine import findings_process, open_model
+from svdtui.engine.findings_process import find_aside
 from svdtui.engine.lanes import _trouble
 from svdtui.engine.pulse import MOST, Pulse
+from tests.checkpoints import write_checkpoint
+from tests.hub_faults import Stall
+from tests.hub_server import HubServer
 from tests.scans import SLOW, Relay, results, slow_checkpoint, wait_for, workers_of
 from tests.terminal import Terminal
 from tests.test_dask import Cluster
+from tests.test_errors import Asks
 
 LAYERS = 12
 
@@ -23,11 +30,14 @@ def slow(tmp_path: Path) -> Path:
     return slow_checkpoint(tmp_path / "m", LAYERS)
 
 
-def test_silence_is_counted_in_looks_and_begins_with_a_word() -> None:
+def test_silence_is_counted_in_looks_and_who_starts_has_more_of_them() -> None:
     pulse = Pulse()
     for _ in range(3 * MOST):
         pulse.look()
     assert not pulse.is_silent
+    for _ in range(4 * MOST):
+        pulse.look()
+    assert pulse.is_silent
     pulse.heard()
     for _ in range(MOST):
         pulse.look()
@@ -61,6 +71,46 @@ def test_a_stopped_compute_process_is_told_on_the_screen(svdtui: list[str], slow
         terminal.wait_for("cached 12/12 layers", timeout=60)
         terminal.press("q")
         assert terminal.wait_exit() == 0
+
+
+def test_a_stopped_process_that_opens_a_model_is_told_on_the_screen(svdtui: list[str], tmp_path: Path) -> None:
+    with HubServer() as hub:
+        hub.add("org/tiny", write_checkpoint(tmp_path / "tiny", layers=1).folder)
+        hub.faults.append(Stall(path="/api/models/*", seconds=3))
+        with Terminal([*svdtui, "org/tiny"], env=hub.environ, size=(120, 30)) as terminal:
+            terminal.wait_for("Asking 127.0.0.1")
+            [worker] = workers_of(psutil.Process(terminal.pid))
+            worker.send_signal(signal.SIGSTOP)
+            terminal.wait_for("The process that opens the model does not answer")
+            assert f"kill -CONT {worker.pid} lets it go on" in terminal.text()
+            worker.send_signal(signal.SIGCONT)
+            terminal.wait_for("cached 1/1 layers")
+            terminal.press("q")
+            assert terminal.wait_exit() == 0
+
+
+async def test_a_stopped_process_that_works_out_findings_is_told() -> None:
+    told: list[str] = []
+
+    async def until(condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(60):
+            while not condition():  # noqa: ASYNC110 - of other processes
+                await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(find_aside(Asks(time.sleep, 600), told.append))  # type: ignore[arg-type]
+    await until(lambda: told)
+    [process] = (each for each in psutil.Process().children() if findings_process.__name__ in each.cmdline())
+    await until(lambda: process.num_threads() > 1)  # it has begun to beat
+    await until(lambda: len(told) > 2)
+    process.send_signal(signal.SIGSTOP)
+    await until(lambda: told[-1])
+    assert told[-1].startswith(f"Nobody tests the statements: kill -CONT {process.pid}, or esc and f to begin again.")
+    process.send_signal(signal.SIGCONT)
+    await until(lambda: not told[-1])
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not process.is_running()
 
 
 def test_stopped_workers_are_told_on_the_command_line(svdtui: list[str], slow: Path, tmp_path: Path) -> None:

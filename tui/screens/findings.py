@@ -56,6 +56,7 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
         self._starts: list[int] = []
         self._wishes: list[Callable[[], None]] = []
         """What keys wanted before there were findings."""
+        self._trouble = ""
         self._computed = -1
         self._work: Worker[None] | None = None
         self._header = HeaderLine(session.model)
@@ -85,7 +86,8 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
 
     def _look(self) -> None:
         """Work them out, unless nothing has changed or that is being done."""
-        self._status.show(activity(self.session), readiness(self.session))
+        doing = (f"! {self._trouble}", "warn") if self._trouble else activity(self.session)
+        self._status.show(doing, readiness(self.session))
         if self.session.cached != self._computed and (self._work is None or self._work.is_finished):
             self._work = self.run_worker(self._find(), exclusive=True)
 
@@ -95,19 +97,24 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
         await session.figures_read()
         evidence = await asyncio.to_thread(gather, session.model, session.tables, k=self._k)
         try:
-            found = await find_aside(evidence)
+            found = await find_aside(evidence, self._tell)
         except EngineError as error:
             self._computed = computed
             self._wishes.clear()
             card = Card("✗ No findings", "bad", [printable(str(error))])
             self._page.show(lambda width: [*card_lines(card, width, max(4, self._page.size.height))])
             return
+        finally:
+            self._trouble = ""
         self._computed = computed
         is_first, self._findings = self._findings is None, found
         self._page.show(self._laid, keep_place=not is_first)
         wishes, self._wishes = self._wishes, []
         for wish in wishes:
             wish()
+
+    def _tell(self, trouble: str) -> None:
+        self._trouble = trouble
 
     def _laid(self, width: int) -> list[Line]:
         assert self._findings
