@@ -6,7 +6,7 @@ from pathlib import Path
 
 import platformdirs
 
-NOWHERE = Path(os.devnull) / "svdtui"
+NOWHERE = Path(os.devnull) / "no home" / "svdtui"
 """The folder of a user who has none: nothing can be written there."""
 
 

@@ -291,6 +291,17 @@ def test_what_killed_runs_have_left_is_removed_when_it_is_old(model: Path, tmp_p
 
 
 def test_an_empty_cache_folder_is_no_choice(model: Path) -> None:
-    assert here(model, "--csv", "-", "--cache-dir", "").exit_code == 2
+    for name in ("", " ", "~nobody-at-all/x"):
+        assert here(model, "--csv", "-", "--cache-dir", name).exit_code == 2
     with pytest.raises(ChoiceError, match="cache_dir is empty"):
         Analysis(model, cache_dir="")
+
+
+def test_a_cache_folder_in_the_home_is_there_and_not_in_a_folder_called_tilde(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert here(model, "--csv", "-", "--cache-dir=~/results").exit_code == 0
+    assert not (tmp_path / "~").exists()
+    assert files(tmp_path / "me" / "results")

@@ -34,10 +34,16 @@ def is_here() -> bool:
 
 
 def folder_name(text: str) -> Path:
-    """A folder, which need not be there yet; not the current one for want of a name."""
-    if not text:
+    """A folder, which need not be there yet; not the current one for want of a name, and none that is called `~`.
+
+    Shells leave the `~` of `--cache-dir=~/results` as it is.
+    """
+    if not text.strip():
         raise typer.BadParameter("is empty: name a folder, . for this one")
-    return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise typer.BadParameter(f"there is no user {printable(Path(text).parts[0])}") from None
 
 
 def output_name(value: str | None) -> str | None:
