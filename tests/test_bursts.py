@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from textual.command import CommandList
+from textual.widgets.option_list import Option
 
 from svdtui.engine import Analysis
+from svdtui.tui.screens.palette import Palette
 from svdtui.tui.typed import Typed
 from tests.checkpoints import write_checkpoint
 from tests.pilot import Screen, at, burst, explorer, opened, press, rested, screens, shown, shown_on, until
@@ -92,6 +95,19 @@ async def test_the_same_keys_one_by_one_lead_to_the_same_place(folder: Path) -> 
                     await burst(pilot, piece.replace("\0", "\x1b[B").replace("\1", "\x1b[C"))
                 places.append((screens(pilot), at(pilot)))
         assert places[0] == places[1], repr(typed)
+
+
+async def test_a_list_of_commands_that_is_not_laid_out_yet_has_no_pages(pilot: Screen) -> None:
+    palette = Palette()
+    await pilot.app.push_screen(palette)
+    palette.query_one(CommandList).add_options([Option("first"), Option("second")])
+    palette._list_visible = True
+    assert palette.is_at_work
+    for action in ("page_down", "page_up"):
+        palette._action_command_list(action)
+    await rested(pilot)
+    await burst(pilot, "\x1b[6~\x1b[5~")
+    assert screens(pilot) == ["Explorer", "Palette"]
 
 
 async def test_a_screen_leaves_once_and_not_before_what_lies_over_it(pilot: Screen) -> None:

@@ -17,8 +17,9 @@ class Palette(CommandPalette, Overlay[None]):
 
     @property
     def is_at_work(self) -> bool:
-        """Whether commands are still being gathered: keys that choose among them wait for them."""
-        return any(worker.node is self and not worker.is_finished for worker in self.workers)
+        """Whether commands are still being gathered or laid out: keys that choose among them wait for them."""
+        is_laid_out = not self._list_visible or self.query_one(CommandList).size.height > 0
+        return not is_laid_out or any(worker.node is self and not worker.is_finished for worker in self.workers)
 
     @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
     async def _gather_commands(self, search_value: str) -> None:
@@ -36,9 +37,10 @@ class Palette(CommandPalette, Overlay[None]):
             event.prevent_default()
 
     def _action_command_list(self, action: str) -> None:
-        """Move in the list, if there is something in it."""
+        """Move in the list, if there is something in it; one that is still to be drawn has no pages."""
         if self._list_visible and any(not option.disabled for option in self.query_one(CommandList).options):
-            super()._action_command_list(action)
+            with suppress(KeyError):
+                super()._action_command_list(action)
 
     def _action_cursor_down(self) -> None:
         """Move down, if there is something to move to."""
