@@ -1,5 +1,6 @@
 """Several stacks of layers on screen: the header names what is shown and what is not; the palette opens the others."""
 
+import asyncio
 from pathlib import Path
 
 from svdtui.tui.app import SvdtuiApp
@@ -29,3 +30,38 @@ async def test_the_header_names_the_stack_and_the_palette_opens_another(tmp_path
             await pilot.press("j", "k")  # the keys go to the new tree
         assert app.explorer
         assert str(app.explorer.address) == "1.1"  # where each was left
+
+
+async def test_stacks_that_are_asked_for_in_one_go_come_one_after_the_other(tmp_path: Path) -> None:
+    """Also from the heat map and the findings; what is shown last has a session that computes."""
+    sizes = {"hidden": 32, "heads": 2, "kv_heads": 1, "intermediate": 40, "vocab": 16, "layers": 2}
+    other = write_checkpoint(tmp_path / "other", prefix="ref_model.", tied=True, seed=1, **sizes)  # type: ignore[arg-type]
+    made = write_checkpoint(tmp_path / "m", overrides=other.tensors, **sizes)  # type: ignore[arg-type]
+    async with opened(made.folder, "1.1", size=(100, 30)) as pilot:
+        app = pilot.app
+        assert isinstance(app, SvdtuiApp)
+        for key, names in (("", ["ref_model", "model"]), ("H", ["ref_model"]), ("f", ["model", "model", "ref_model"])):
+            if key:
+                await pilot.press(key)
+                await until(pilot, lambda: app.screen is not app.explorer)
+                titles = {command.title for command in app.get_system_commands(app.screen)}
+                assert any(title.startswith("Open stack ") for title in titles)
+            for name in names:
+                app.open_stack(name)
+                await asyncio.sleep(0)
+            await until(
+                pilot,
+                lambda last=names[-1]: (  # type: ignore[misc]
+                    app.explorer is not None
+                    and app.explorer.model.stack == last
+                    and app.session is not None
+                    and app.session.model is app.explorer.model
+                    and app.screen is app.explorer
+                ),
+            )
+            await until(pilot, lambda: not waiting(pilot))
+            assert app.explorer
+            assert app.session
+            assert app.explorer.session is app.session
+        await pilot.press("s")
+        await until(pilot, lambda: not waiting(pilot))

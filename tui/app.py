@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import RenderableType
 from textual import events
@@ -84,6 +84,7 @@ class SvdtuiApp(App[int]):
         self._k = k
         self._opener = model if isinstance(model, Opener) else None
         self.explorer: Explorer | None = None
+        self._opening_stack = asyncio.Lock()
         self._turns = Turns(self, self._deliver)
         self._first: Screen[None]
         if isinstance(model, Opener):
@@ -189,11 +190,17 @@ class SvdtuiApp(App[int]):
 
     def open_stack(self, name: str) -> None:
         """Show other layers of the same files, as `--stack` does."""
-        self.run_worker(self._open_stack(name), group="stack", exclusive=True)
+        self.run_worker(self._open_stack(name), group="stack")
 
     async def _open_stack(self, name: str) -> None:
+        async with self._opening_stack:  # one that has ended a session begins the next before another one ends it
+            await self._change_stack(name)
+
+    async def _change_stack(self, name: str) -> None:
         left = self.explorer
-        if left is None or self.screen is not left or self.session is None:
+        if _shown_on(self.screen) != "explorer":
+            await self.screen.dismiss(None)
+        if left is None or self.screen is not left or self.session is None or name == left.model.stack:
             return
         try:
             model = Model(left.model.checkpoint, name)
@@ -207,7 +214,7 @@ class SvdtuiApp(App[int]):
         self.explorer = Explorer(model, first_address(model, None, self._places), self._k)
         is_at_bottom = left is self._first  # which no other screen can take the place of
         await (self.push_screen if is_at_bottom else self.switch_screen)(self.explorer)
-        self.call_after_refresh(self._begin, self.explorer)
+        await self._begin(self.explorer)
 
     def _take_spare(self) -> Spare | None:
         spare, self._spare = self._spare, None
@@ -346,14 +353,14 @@ class SvdtuiApp(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Our commands first, then the theme."""
-        over = next((name for name in ("heat", "findings") if screen.has_class(f"-{name}")), "explorer")
+        over = _shown_on(screen)
         targets = {"app": self, over: self.explorer if over == "explorer" else screen}
         for key in KEYS:
             target = targets.get(key.owner)
             if key.title and target is not None:
                 command = partial(target.run_action, key.action)
                 yield SystemCommand(f"{key.title}  ({key.shown})", key.tooltip, command)
-        if self.explorer is not None and screen is self.explorer:
+        if self.explorer is not None and (screen is self.explorer or over != "explorer"):
             for name in self.explorer.model.stacks.names:
                 if name != self.explorer.model.stack:
                     what = f"Show {printable(name)} instead of {printable(self.explorer.model.stack)}"
@@ -365,6 +372,11 @@ class SvdtuiApp(App[int]):
     def _theme_changed(self, _: object) -> None:
         if depth_of(self) is not Depth.FEW:
             self._places.remember_theme(self.theme)
+
+
+def _shown_on(screen: Screen[Any]) -> str:
+    """Which of the screens of a model this is."""
+    return next((name for name in ("heat", "findings") if screen.has_class(f"-{name}")), "explorer")
 
 
 def _leaves(event: events.Key | events.Paste) -> bool:
