@@ -80,6 +80,8 @@ class Checkpoint:
     """Identifies what is in the files, as far as headers and config tell; the same for a copy elsewhere."""
     absent: set[str] = field(default_factory=set)
     """Tensors that the index names and their shards, as far as they have been read, do not have."""
+    unnamed: set[str] = field(default_factory=set)
+    """Tensors of the shards, as far as they have been read, that the index does not name: no part of the model."""
     dtypes: Counter[str] = field(default_factory=Counter)
     """How many matrices have which dtype, as far as is known."""
 
@@ -155,6 +157,7 @@ class Checkpoint:
             absent = [name for name in self._indexed.get(shard, ()) if name not in names]
             self.tensors.update((name, TensorRef(name, shard, is_absent=True)) for name in absent)
             self.absent.update(absent)
+            self.unnamed.update(names - self.index.keys())
             # The index decides: a tensor that it does not name here is not part of the model.
             found = [ref for ref in found if self.index.get(ref.name) == shard]
         self.tensors.update((ref.name, ref) for ref in found)

@@ -28,6 +28,9 @@ def _notes(model: Model) -> Iterator[str]:
         where = f"is not in {printable(model.checkpoint.tensors[name].file)}"
         more = f", and so with {plural(len(absent) - 1, 'other')}" if len(absent) > 1 else ""
         yield f"{shortened(printable(name), 200)} {where}, where the index says that it is{more}."
+    if unnamed := model.checkpoint.unnamed:
+        those = f"{plural(len(unnamed), 'tensor')}, such as {shortened(printable(min(unnamed)), 200)}"
+        yield f"The shards hold {those}, which the index does not name: not shown."
 
 
 def beyond_note(model: Model) -> str:

@@ -73,9 +73,13 @@ def _beside_single(source: Source) -> tuple[dict[str, Any] | None, str]:
         index = _weight_map(source, name)
     except ShardIndexError:
         return None, f"{shown} is there too, which names no shard."
+    except ConfigError:
+        return None, f"{shown} is there too, which cannot be read."
     shards = {shard for shard in index.values() if isinstance(shard, str)}
     if _WEIGHTS in shards:
         return index, ""
+    if not shards:
+        return None, f"{shown} is there too, which names no shard."
     here = sum(shard in source.files() for shard in shards)
     there = f"{here:,} of them here" if here else "none of them here"
     return None, f"{shown} names {plural(len(shards), 'other file')}, {there}."

@@ -201,6 +201,7 @@ def test_a_single_file_comes_before_an_index_as_in_transformers_and_both_are_tol
         ({"a": "model-00001-of-00009.safetensors", "b": "model-00002-of-00009.safetensors"}, "none of them here"),
         ({"a": "../secret.safetensors", "b": ["no name"]}, "names 1 other file, none of them here"),
         ({}, "which names no shard"),
+        ({"a": 5}, "which names no shard"),
     ],
 )
 def test_a_stale_index_beside_whole_weights_is_told(tmp_path: Path, index: dict[str, str], words: str) -> None:
@@ -210,6 +211,27 @@ def test_a_stale_index_beside_whole_weights_is_told(tmp_path: Path, index: dict[
     assert model.layers == (0,)
     [note] = notes_on(model)
     assert words in note
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"<html>", b"\xff\xfe", b"[" * 100_000])
+def test_an_index_that_cannot_be_read_beside_whole_weights_is_told(tmp_path: Path, text: bytes) -> None:
+    """`transformers` does not look at it."""
+    made = write_checkpoint(tmp_path / "m", layers=1)
+    (made.folder / "model.safetensors.index.json").write_bytes(text)
+    model = open_model(made.folder)
+    assert model.layers == (0,)
+    [note] = notes_on(model)
+    assert "model.safetensors.index.json is there too, which cannot be read." in note
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_tensors_that_an_index_does_not_name_are_told(tmp_path: Path, shards: int) -> None:
+    made = write_checkpoint(tmp_path / "m", layers=2, shards=shards)
+    kept = {name: shard for name, shard in made.weight_map.items() if "layers.1." not in name}
+    write_index(made.folder, kept)
+    model = open_model(made.folder)
+    assert model.layers == (0,)
+    assert any("The shards hold 9 tensors, such as model.layers.1." in note for note in notes_on(model))
 
 
 @pytest.mark.parametrize(
