@@ -15,7 +15,7 @@ Config = Mapping[str, Any]
 
 _LANGUAGE = (
     *("text_config", "llm_config", "language_config", "language_model_config", "lm_config", "text_model_config"),
-    "thinker_config",
+    *("llm_cfg", "text_cfg", "decoder_config", "mllm_config", "thinker_config"),
 )
 """Where the language model's part stands, one within another: `thinker_config.text_config`."""
 
