@@ -36,7 +36,7 @@ class Model(Shown):
         self.heads_problem: str | None = None
         if checkpoint.config is None:
             self.heads_problem = "Heads are unknown: there is no config.json beside the weights to say how many."
-        elif self._config is None or (not self.is_main and self.layer_count not in {None, len(self.layers)}):
+        elif self._config is None:
             self.heads_problem = f"Heads are unknown: config.json does not say how many {printable(self.stack)} has."
         else:
             self.counts = head_counts(self._config)
@@ -392,7 +392,8 @@ class Model(Shown):
         """A sentence when there are fewer layers than the config promises, as in a single shard of a model."""
         promised, there = self.layer_count, len(self.depth_layers)
         if promised is not None and there < promised:
-            return f"config.json says {plural(promised, 'layer')}; {there:,} are in these files."
+            are = "is" if there == 1 else "are"
+            return f"config.json says {plural(promised, 'layer')}; {there:,} {are} in these files."
         return ""
 
     @property

@@ -11,7 +11,7 @@ from .checkpoint import Checkpoint
 from .config_parts import language_part, layer_count, part_for, setting
 from .errors import CheckpointError, ModelNotFoundError, ShardIndexError
 from .matrices import DTYPES, tensor_problem
-from .stacks import find_stacks, listed
+from .stacks import find_stacks, has_as_many, listed
 from .wrappers import state_in, unwrapped
 
 MOST_LAYERS = 10**6
@@ -44,7 +44,10 @@ class Shown:
         self._placement = chosen.placement
         self._counted: tuple[int, Counter[str]] | None = None
         self._config = part_for(config, chosen.prefix, is_main=self.is_main) if checkpoint.config is not None else None
-        self.layer_count = layer_count(self._config, MOST_LAYERS)
+        said = layer_count(self._config, MOST_LAYERS)
+        if not self.is_main and said is not None and not has_as_many(self.layers, said):
+            self._config = None  # it is about the others
+        self.layer_count = None if self._config is None else said
         """How many layers the config says there are, when it says."""
 
     @property

@@ -6,7 +6,7 @@ says least. Optimiser states and gradients lie under the same names as weights, 
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -202,14 +202,21 @@ def _placement(architecture: Architecture, prefix: str, names: _Names) -> Placem
     return Placement(architecture, f"{prefix}{architecture.layers}.", layers, names)
 
 
+def has_as_many(layers: Collection[int], layer_count: int | None) -> bool:
+    """Whether these are as many layers as the config says, which may not count the last."""
+    covered = sum(layer < layer_count for layer in layers) if layer_count is not None else -1
+    return covered == layer_count and len(layers) - covered <= _MOST_BEYOND
+
+
 def _rank(prefix: str, names: _Names, layer_count: int | None) -> tuple[object, ...]:
     """Orders stacks, that which is to be shown first."""
     layers = {layer for layer, _ in names}
     covered = len(layers) if layer_count is None else sum(layer < layer_count for layer in layers)
-    words = [word for word in re.split(r"[^a-z]+", prefix.lower()) if word and word not in WRAPPERS]
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", prefix)  # TeacherModel
+    words = [word for word in re.split(r"[^a-z]+", parted.lower()) if word and word not in WRAPPERS]
     return (
         not is_language(prefix),
-        covered != layer_count or len(layers) - covered > _MOST_BEYOND,
+        not has_as_many(layers, layer_count),
         sum(word in _COPIES for word in words),
         sum(word not in _PLAIN for word in words),
         -covered,

@@ -12,10 +12,12 @@ WRAPPERS = frozenset(
 parallelism's, peft's and Lightning's. They may stand anywhere in a name."""
 
 _STATE = re.compile(
-    r"(?:max_)?exp_avg\w*|exp_inf|square_avg|acc_delta|sum_of_squares|momentum(?:_buffers?|s)?|(?:first|second)_moments?"
-    r"|moments?_?[12]?|mu|nu|adam_?[mv]|(?:\w+_)?grad(?:s|ients?|_\w+)?|gradients?|optim(?:izer)?(?:_?states?)?|opt_state"
+    r"(?:max_)?exp_avg\w*|exp_inf|square_avgs?|acc_delta|sum_of_squares|momentum(?:_buffers?|s|_?\d)?"
+    r"|(?:first|second)_moments?|moments?_?[12]?|mu|nu|adam[wx]?(?:_\w+)?|state[12]|hessians?|fisher(?:_\w+)?|precond\w*"
+    r"|(?:\w+_)?grad(?:s|ients?|_\w+)?|gradients?|(?:\w+_)?optim(?:izers?)?(?:_?states?)?(?:_dict)?|opt_?states?(?:_dict)?"
 )
-"""A part of a name that makes it an optimiser's state or a gradient: Adam's, SGD's, Adadelta's, optax's."""
+"""A part of a name that makes it an optimiser's state or a gradient: Adam's, SGD's, Adadelta's, optax's, those of
+bitsandbytes (`state1`), second-order methods' statistics; and what torch and DeepSpeed keep them under."""
 
 
 def is_wrapped(name: str) -> bool:

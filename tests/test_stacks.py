@@ -1,6 +1,7 @@
 """Several stacks of layers in one checkpoint: which is shown, that this is said, and that all of them can be opened."""
 
 import csv
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,9 @@ def renamed(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:
         ("thinker.model.", ["talker.model."]),
         ("", ["ema."]),
         ("text_model.encoder.", ["vision_model.encoder."]),
+        ("StudentNetwork.", ["TeacherModel."]),
+        ("myDecoder.", ["emaModel."]),
+        ("momentum_model.", ["emaModel.momentum_model."]),
         ("language_model.model.", ["audio_tower.", "mtp."]),
     ],
 )
@@ -132,6 +136,23 @@ def test_another_stack_has_heads_only_where_the_config_is_about_it(tmp_path: Pat
         model = open_model(folder, stack=name)
         assert "Heads are unknown" in str(model.heads_problem)
         assert model.info(Address(0, matrix="q_proj")).problem is None
+
+
+def test_a_copy_has_the_layer_that_the_config_does_not_count_too(tmp_path: Path) -> None:
+    folder = written(tmp_path, stack(tmp_path, "ref_model.", layers=3), layers=3).folder
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
+    model = open_model(folder, stack="ref_model")
+    assert (model.heads, model.depth_layers) == (2, (0, 1))
+    assert any("Layer 2 lies beyond" in note for note in notes_on(model))
+
+
+def test_a_config_that_is_about_others_counts_no_layers(tmp_path: Path) -> None:
+    folder = written(tmp_path, stack(tmp_path, "draft.", layers=1), stack(tmp_path, "critic.", layers=5)).folder
+    for name in ("draft", "critic"):
+        model = open_model(folder, stack=name)
+        assert (model.layer_count, model.incomplete, model.depth_layers) == (None, None, model.layers)
+        assert not any("beyond" in note or "config.json" in note for note in notes_on(model))
 
 
 def test_a_tower_is_divided_by_its_own_part_of_the_config(tmp_path: Path) -> None:
@@ -211,6 +232,15 @@ STATES = [
         "accum_grad.model.",
         "mu.",
         "adam_v.",
+        "optimizer_state_dict.model.",
+        "optimizers.0.",
+        "zero_optimizer.model.",
+        "adamw.m.",
+        "state1.",
+        "hessian.",
+        "fisher_information.",
+        "momentum_1.",
+        "square_avgs.",
     ),
 ]
 
