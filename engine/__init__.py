@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ShardIndexError,
         TensorError,
         WorkerError,
+        WorkersGoneError,
     )
     from .events import (
         DeviceKnown,
@@ -96,6 +97,7 @@ _HOMES = {
         "ShardIndexError",
         "TensorError",
         "WorkerError",
+        "WorkersGoneError",
     ),
     "csv_export": ("candidates_csv", "export", "metrics_csv", "spectra_csv", "table_text", "write_text"),
     "events": (
@@ -173,6 +175,7 @@ __all__ = [
     "Troubled",
     "View",
     "WorkerError",
+    "WorkersGoneError",
     "candidates_csv",
     "compute_job",
     "default_cache_dir",

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .dask_pulse import DaskPulse
-from .errors import ChoiceError, EngineError, ModelChangedError, ModelNotFoundError, WorkerError
+from .errors import ChoiceError, EngineError, ModelChangedError, ModelNotFoundError, WorkerError, WorkersGoneError
 from .job_request import JobRequest, Opening, check_opening, compute_job
 from .model import Job, Model
 from .store import Store
@@ -97,7 +97,7 @@ class DaskWorkers(ExecutorWorkers):
                 "Their logs say why; with too little memory, start fewer on each machine.",
             )
         if isinstance(error, ConnectionError) or self._client.status != "running":
-            return WorkerError(
+            return WorkersGoneError(
                 f"The connection to the Dask scheduler at {self._address} was lost.",
                 "What has been computed is kept: begin again to go on.",
             )

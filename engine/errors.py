@@ -18,7 +18,8 @@
     ├── ExportError             a file could not be written
     │   └── OutputError         it must not be written: it is the model's, or something else than what is written
     └── WorkerError             the compute process, or another of those that compute, failed
-        └── ModelChangedError   what it opened are not the files that were opened here
+        ├── ModelChangedError   what it opened are not the files that were opened here
+        └── WorkersGoneError    there is none of them left, nor will be
 
 Each one is a title, a message (what and where) and a hint (what to do). `str()` is the whole as one line. Text from
 outside is neutralised and shortened here, once, so that no file can write escape sequences or pages to the terminal.
@@ -171,3 +172,9 @@ class WorkerError(EngineError):
 
 class ModelChangedError(WorkerError):
     """Another process found other files at the model's place."""
+
+
+class WorkersGoneError(WorkerError):
+    """Those who compute cannot be reached any more: no other job can be done either."""
+
+    title = "Nobody computes"

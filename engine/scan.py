@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import EngineError, NetworkError
+from .errors import EngineError, NetworkError, WorkersGoneError
 from .model import Job
 from .workers import Answer, Workers
 
@@ -82,9 +82,9 @@ def scan(
 ) -> Mapping[Job, EngineError]:
     """Have jobs computed, as many at once as the workers want; returns those that failed, with the reasons.
 
-    One that fails does not end the others; but when the network fails, no more are begun. `on_answer` is called on
-    this thread as each is there, `on_tick` every 0.1 s; what they raise ends the scan: jobs that have not begun are
-    withdrawn, and those that have are left to `Workers.close`.
+    One that fails does not end the others; but when the network fails, or nobody is left, no more are begun.
+    `on_answer` is called on this thread as each is there, `on_tick` every 0.1 s; what they raise ends the scan: jobs
+    that have not begun are withdrawn, and those that have are left to `Workers.close`.
     """
     pending: dict[Future[Answer], Job] = {}
     failures: dict[Job, EngineError] = {}
@@ -104,7 +104,7 @@ def scan(
 
     try:
         for job in jobs:
-            if any(isinstance(error, NetworkError) for error in failures.values()):
+            if any(isinstance(error, NetworkError | WorkersGoneError) for error in failures.values()):
                 break  # the others would wait for it too
             pending[workers.submit(job)] = job
             collect(workers.capacity - 1)

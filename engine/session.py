@@ -16,7 +16,7 @@ from .address import Address
 from .arriving import PartialResult, SolvedSlices
 from .backlog import Backlog, BacklogProgress, jobs_of_scan
 from .choices import DEFAULT_K, Solver
-from .errors import CheckpointError, NetworkError, OfflineError
+from .errors import CheckpointError, NetworkError, OfflineError, WorkersGoneError
 from .events import (
     DeviceKnown,
     Event,
@@ -603,6 +603,10 @@ class Session:
             if hand is not None:
                 hand.stopped(job)
             self.progress = None
+            if failure.title == WorkersGoneError.title:
+                self._give_up_scan(failure)  # it is no failure of this job
+                self._changed(job)
+                return
             of_network = failure.title in {NetworkError.title, OfflineError.title}
             if of_network and self._wishes.scan and job in self._wishes.scan:
                 self._give_up_scan(failure)  # the next layers would fail too

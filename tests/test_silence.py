@@ -186,3 +186,20 @@ def test_a_cluster_whose_last_worker_dies_is_told_on_the_command_line(
     assert told.startswith(f"svdtui: Nobody computes: start a worker (dask worker {cluster.address}).")
     assert process.returncode == 0
     assert output.count("\n") == 1 + 4 * 4 * LAYERS
+
+
+def test_a_scheduler_that_is_lost_is_told_on_the_screen_and_no_failure_of_the_layers(
+    cluster: Cluster, svdtui: list[str], slow: Path
+) -> None:
+    """The last test of this cluster: it does not outlive it."""
+    command = [*svdtui, slow, "--solver", SLOW, "--dask", cluster.address, "--no-prefetch", "--at", "0"]
+    with Terminal([*map(str, command)], size=(120, 30)) as terminal:
+        terminal.wait_for("cached 1/12 layers", timeout=60)
+        terminal.press("s")
+        terminal.wait_for("cached 2/12 layers", timeout=60)
+        cluster.scheduler.kill()
+        cluster.scheduler.wait()
+        terminal.wait_for(f"! The connection to the Dask scheduler at {cluster.address} was lost.")
+        assert "✗" not in terminal.text()
+        terminal.press("q")
+        assert terminal.wait_exit() == 0
