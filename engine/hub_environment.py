@@ -6,6 +6,7 @@ The library reads some of them when it is imported, and ends in a traceback wher
 import os
 import ssl
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .errors import NetworkError
 from .proxy import check_proxies
@@ -35,12 +36,24 @@ def check_environment() -> None:
     """
     download_timeout()
     answer_timeout()
+    _check_address()
     try:
         import huggingface_hub.constants  # noqa: F401
     except ValueError as error:
         raise NetworkError(
             f"The Hub's library cannot be loaded, since a variable of the environment is not what it expects: {error}.",
             "Look for it among those that begin with HF_, and unset it.",
+        ) from error
+
+
+def _check_address() -> None:
+    address = os.environ.get("HF_ENDPOINT", "")
+    try:
+        _ = urlsplit(address).port
+    except ValueError as error:
+        shown = shortened(address.rpartition("@")[2], 200)  # without a password
+        raise NetworkError(
+            f"The Hub's address, {shown}, is no http address: {error}.", "Correct HF_ENDPOINT, or unset it."
         ) from error
 
 

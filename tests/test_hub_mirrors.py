@@ -141,6 +141,15 @@ def test_a_time_out_that_is_no_number_of_seconds_is_told(
     assert_sentence(raised.value, [variable, value[:20] or "which is empty", "whole number of seconds", "unset it"])
 
 
+@pytest.mark.parametrize("address", ["http://me:secret@hub:99999", "http://hub:abc", "http://[::1"])
+def test_an_address_of_the_hub_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(NetworkError) as raised:
+        check_environment()
+    assert_sentence(raised.value, ["The Hub's address", "is no http address", "Correct HF_ENDPOINT"])
+    assert "secret" not in str(raised.value)
+
+
 @pytest.mark.parametrize("model", ["org/m", "https://huggingface.co/org/m"])
 def test_the_command_line_tells_it_too(run_svdtui: RunSvdtui, model: str) -> None:
     done = run_svdtui(model, "--csv", "-", env={"HF_HUB_ETAG_TIMEOUT": "soon"})
