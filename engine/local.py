@@ -111,7 +111,8 @@ def open_local(path: Path) -> LocalSource:
     try:
         resolved = path.expanduser().absolute()
         if resolved.is_dir():
-            return LocalSource(_normal(snapshot_in(resolved) or resolved))
+            led_to = resolved.resolve()  # a link to a model's folder in a Hub cache, or ..
+            return LocalSource(_normal(snapshot_in(resolved) or snapshot_in(led_to) or resolved))
         if resolved.is_file():
             if resolved.suffix == ".safetensors":
                 return LocalSource(_normal(resolved.parent), only=resolved.name)
@@ -133,7 +134,13 @@ def open_local(path: Path) -> LocalSource:
 
 def _no_safetensors(path: Path, shown: str) -> ModelNotFoundError:
     """A file that is not called `.safetensors`: what it is, whatever it is called."""
-    kind = kind_of(read_file(path, 0, LONGEST_START))
+    start = read_file(path, 0, LONGEST_START)
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size:
+        return ModelNotFoundError(
+            f"{shown} looks like a safetensors file, but its name does not end in .safetensors.",
+            "Rename it, or give the name that leads to it, such as that in a snapshot of a Hub cache.",
+        )
+    kind = kind_of(start)
     told = f": it is {kind}" if kind else ""
     advice = "" if kind == "JSON text" or not kind else f" {advice_on(kind)}"
     return ModelNotFoundError(

@@ -61,7 +61,10 @@ def find_weights(source: Source) -> Weights:
     if not found:
         others = {suffix for suffix in _OTHER_FORMATS for name in files if name.endswith(suffix)}
         seen = f" It holds {', '.join(sorted(others))} files, which are not read." if others else ""
-        raise ModelNotFoundError(f"{source.place} holds no .safetensors file.{seen}", _instead(others))
+        hint = _instead(others)
+        if source.revision and not source.is_lazy and not others:  # a snapshot in the local Hub cache
+            hint = f"Its weights were not downloaded: do so, or give {source.name} to read it from the Hub."
+        raise ModelNotFoundError(f"{source.place} holds no .safetensors file.{seen}", hint)
     return Weights(tuple(found))
 
 

@@ -43,6 +43,24 @@ def test_a_models_folder_in_a_hub_cache_opens_as_its_snapshot(tmp_path: Path, be
     assert open_model(model.location).key == model.key
 
 
+def test_a_link_to_a_models_folder_in_a_hub_cache_opens_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = snapshot(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "models--org--name")
+    monkeypatch.chdir(there.parent)
+    for path in (tmp_path / "link", Path(".."), there / ".." / ".."):
+        assert (open_model(path).name, open_model(path).location) == ("org/name", str(there))
+
+
+def test_a_snapshot_whose_weights_were_not_downloaded_says_how_to_get_them(tmp_path: Path) -> None:
+    there = snapshot(tmp_path)
+    (there / "model.safetensors").rename(tmp_path / "0123456789abcdef")
+    (there / "model.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(ModelNotFoundError, match=r"were not downloaded: do so, or give org/name to read it"):
+        open_model(tmp_path / "models--org--name")
+    with pytest.raises(ModelNotFoundError, match=r"looks like a safetensors file, but its name does not end in"):
+        open_model(tmp_path / "0123456789abcdef")  # as in the cache's `blobs`
+
+
 @pytest.mark.parametrize("main", [None, "3" * 40, "", "\xff"])
 def test_without_a_main_branch_the_newest_snapshot_opens(tmp_path: Path, main: str | None) -> None:
     os.utime(snapshot(tmp_path), (1, 1))
