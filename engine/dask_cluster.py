@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .dask_pulse import DaskPulse
 from .errors import ChoiceError, EngineError, ModelChangedError, ModelNotFoundError, WorkerError, WorkersGoneError
 from .job_request import JobRequest, Opening, check_opening, compute_job
-from .model import Job, Model
+from .model import Job, Model, job_name
 from .store import Store
 from .text import plural
 from .workers import ExecutorWorkers, Hear, hear_nothing
@@ -92,8 +92,8 @@ class DaskWorkers(ExecutorWorkers):
 
         if isinstance(error, KilledWorker):
             return WorkerError(
-                f"{plural(error.allowed_failures + 1, 'Dask worker')} in a row died while computing {job}, the last "
-                f"of them {error.last_worker.address}.",
+                f"{plural(error.allowed_failures + 1, 'Dask worker')} in a row died while computing {job_name(job)}, "
+                f"the last of them {error.last_worker.address}.",
                 "Their logs say why; with too little memory, start fewer on each machine.",
             )
         if isinstance(error, ConnectionError) or self._client.status != "running":

@@ -22,7 +22,7 @@ from .errors import ChoiceError, EngineError, WorkerError, error_of
 from .isolation import command, environment
 from .job_request import Opening
 from .limits import usable_cores
-from .model import Job
+from .model import Job, job_name
 from .process import ENDING_SECONDS, how_it_ended, log_path, open_log
 from .pulse import BEAT, Pulse
 from .text import plural
@@ -290,9 +290,9 @@ class _Lane(threading.Thread):
                 return WorkerError(f"The compute process does not start: {how}.", f"See {log_path()}.")
         if self._task is not None and self._is_begun:
             self._task.deaths += 1
-            message = f"The compute process {how} while computing {self._task.job}; trying once more."
+            message = f"The compute process {how} while computing {job_name(self._task.job)}; trying once more."
             if self._task.deaths == _MOST_DEATHS:
-                message = f"The compute process {how} twice on {self._task.job}."
+                message = f"The compute process {how} twice on {job_name(self._task.job)}."
                 hint = "With too little memory, close other programs or use fewer workers."
                 self._task.outcome.set_exception(WorkerError(message, hint))
                 self._task = None

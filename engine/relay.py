@@ -33,7 +33,7 @@ from .child import Channel, die_with_parent, unexpected
 from .errors import EngineError
 from .job_request import Opening
 from .lanes import LocalWorkers, plan
-from .model import Job
+from .model import Job, job_name
 from .workers import Answer, Workers
 
 
@@ -71,7 +71,7 @@ class _Relay:
         elif isinstance(error := future.exception(), EngineError):
             self._channel.send_error(name, error)
         elif error is not None:
-            self._channel.send_error(name, unexpected(name, error))
+            self._channel.send_error(name, unexpected(f"Computing {job_name(Job.parse(name))}", error))
         elif (answer := future.result()).is_too_large:
             self._channel.send("too_large", job=name)
         elif answer.data is not None:

@@ -14,7 +14,7 @@ from .errors import EngineError, ModelChangedError, WorkerError
 from .hub_errors import redacted
 from .job_request import JobRequest, Opening, compute_job
 from .limits import shortage
-from .model import Job, Model
+from .model import Job, Model, job_name
 from .store import Store
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class ExecutorWorkers:
             self._hear({"event": "header", "file": file, "data": base64.b64encode(header).decode()})
         if self._store.decode(job, data) is None:
             raise ModelChangedError(
-                f"What came back for {job} was computed from other files than those that are here.",
+                f"What came back for {job_name(job)} was computed from other files than those that are here.",
                 "Every worker must see the same files, and have the same version of svdtui.",
             )
         try:
@@ -150,10 +150,13 @@ class ExecutorWorkers:
             return told
         again = "What has been computed is kept: begin again to go on."
         if isinstance(error, BrokenExecutor):
-            return WorkerError(f"A process of the executor ended while {job} was computed or waited for.", again)
+            return WorkerError(
+                f"A process of the executor ended while {job_name(job)} was computed or waited for.", again
+            )
         if isinstance(error, CancelledError):
-            return WorkerError(f"The executor gave up {job}.", again)
-        problem = WorkerError(f"{job} failed with {type(error).__name__}: {redacted(str(error))}.", "Please report it.")
+            return WorkerError(f"The executor gave up {job_name(job)}.", again)
+        message = f"Computing {job_name(job)} failed with {type(error).__name__}: {redacted(str(error))}."
+        problem = WorkerError(message, "Please report it.")
         problem.__cause__ = error
         return problem
 
