@@ -83,8 +83,14 @@ def targets(prefix: str, others: Iterable[str], *, is_language_only: bool) -> Ta
 
 
 def _parts(prefix: str) -> tuple[str, ...]:
-    """What leads to a stack's layers, without what wraps it."""
-    return tuple(part for part in prefix.split(".") if part and not part.isdigit() and part not in _NEUTRAL)
+    """What leads to a stack's layers, without what wraps it; `models.1` of an ensemble is one part."""
+    parts: list[str] = []
+    for part in filter(None, prefix.split(".")):
+        if not part.isdigit():
+            parts.append(part)
+        elif parts:
+            parts[-1] += f".{part}"
+    return tuple(part for part in parts if part not in _NEUTRAL)
 
 
 def _once(parts: Iterable[str]) -> tuple[str, ...]:

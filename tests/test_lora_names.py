@@ -267,6 +267,9 @@ def matches(target_modules: list[str] | str, key: str) -> bool:
         ("model.", ["ref_model.model."], ["model.", ""], ["ref_model.", "model.ref_model."]),
         ("model.language_model.", ["model.projector."], ["model.language_model.", "model."], ["model.projector."]),
         ("language_model.model.", ["model."], ["model.language_model.", "language_model."], ["model.", ""]),
+        ("models.0.", ["models.1.", "models.2."], ["models.0.", "x.models.0.", "model."], ["models.1.", "x.models.2."]),
+        ("models.1.model.", ["models.0.model.", "models.10.model."], ["models.1.", "models.1.model."],
+         ["models.0.", "models.10.model."]),
         ("_orig_mod.model.", ["_orig_mod.vision_tower."], ["model.", "_orig_mod.model."], ["vision_tower."]),
     ],
 )  # fmt: skip

@@ -3,9 +3,11 @@
 import asyncio
 from pathlib import Path
 
+from textual.command import CommandList
+
 from svdtui.tui.app import SvdtuiApp
 from tests.checkpoints import write_checkpoint
-from tests.pilot import opened, shown, until, waiting
+from tests.pilot import Screen, opened, shown, until, waiting
 
 
 async def test_the_header_names_the_stack_and_the_palette_opens_another(tmp_path: Path) -> None:
@@ -30,6 +32,23 @@ async def test_the_header_names_the_stack_and_the_palette_opens_another(tmp_path
             await pilot.press("j", "k")  # the keys go to the new tree
         assert app.explorer
         assert str(app.explorer.address) == "1.1"  # where each was left
+
+
+def palette(pilot: Screen) -> str:
+    """What the open palette offers."""
+    options = pilot.app.screen.query_one(CommandList).options
+    return "\n".join(str(getattr(option.prompt, "plain", option.prompt)) for option in options)
+
+
+async def test_a_name_is_no_markup(tmp_path: Path) -> None:
+    sizes = {"hidden": 32, "heads": 2, "kv_heads": 1, "intermediate": 40, "vocab": 16, "layers": 1}
+    other = write_checkpoint(tmp_path / "other", prefix="[bold]x[/bold].", tied=True, seed=1, **sizes)  # type: ignore[arg-type]
+    made = write_checkpoint(tmp_path / "m", overrides=other.tensors, **sizes)  # type: ignore[arg-type]
+    async with opened(made.folder, size=(100, 30)) as pilot:
+        await pilot.press("ctrl+p", *"stack")
+        await until(pilot, lambda: "Open stack [bold]x[/bold]" in palette(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "stack [bold]x[/bold], not model" in shown(pilot, "#header"))
 
 
 async def test_stacks_that_are_asked_for_in_one_go_come_one_after_the_other(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.driver import Driver as TextualDriver
 from textual.geometry import Size
+from textual.markup import escape
 from textual.screen import Screen
 from textual.types import AnimationLevel
 
@@ -363,8 +364,9 @@ class SvdtuiApp(App[int]):
         if self.explorer is not None and (screen is self.explorer or over != "explorer"):
             for name in self.explorer.model.stacks.names:
                 if name != self.explorer.model.stack:
-                    what = f"Show {printable(name)} instead of {printable(self.explorer.model.stack)}"
-                    yield SystemCommand(f"Open stack {printable(name)}", what, partial(self.open_stack, name))
+                    this, that = escape(printable(name)), escape(printable(self.explorer.model.stack))
+                    what = f"Show {this} instead of {that}"
+                    yield SystemCommand(f"Open stack {this}", what, partial(self.open_stack, name))
         for offered in super().get_system_commands(screen):
             if offered.title == "Theme":
                 yield offered
