@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from textual.app import App
 from textual.command import CommandList
+from textual.widgets import Input
 from textual.widgets.option_list import Option
 
 from svdtui.engine import Analysis
 from svdtui.tui.screens.palette import Palette
+from svdtui.tui.turns import settled
 from svdtui.tui.typed import Typed
 from tests.checkpoints import write_checkpoint
 from tests.pilot import Screen, at, burst, explorer, opened, press, rested, screens, shown, shown_on, until
@@ -108,6 +111,22 @@ async def test_a_list_of_commands_that_is_not_laid_out_yet_has_no_pages(pilot: S
     await rested(pilot)
     await burst(pilot, "\x1b[6~\x1b[5~")
     assert screens(pilot) == ["Explorer", "Palette"]
+
+
+async def test_letters_that_arrive_together_in_a_text_field_take_one_turn(
+    pilot: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+
+    async def counted(app: App[int]) -> None:
+        nonlocal turns
+        turns += 1
+        await settled(app)
+
+    monkeypatch.setattr("svdtui.tui.turns.settled", counted)
+    await burst(pilot, "\x10" + "no such command " * 6 + "!")
+    assert turns < 6
+    await until(pilot, lambda: pilot.app.screen.query_one(Input).value == "no such command " * 6 + "!")
 
 
 async def test_a_screen_leaves_once_and_not_before_what_lies_over_it(pilot: Screen) -> None:

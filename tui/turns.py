@@ -34,16 +34,20 @@ class Turns:
 
     async def take(self, event: Typed) -> None:
         """Deliver a key now, or when its turn has come. To be called by the app for every key, in their order."""
-        is_letter = isinstance(self._app.focused, Input) and isinstance(event, Key) and event.is_printable
+        is_letter = self._is_letter(event)
         if self._work is None and (self._is_settled or is_letter):
             self._is_settled = False
             await self._deliver(event)
-            if is_letter:  # in a text field it leads nowhere else: the next letter need not wait
+            if is_letter:
                 return
         else:
             self._waiting.append(event)
         if self._work is None:
             self._work = asyncio.create_task(self._take_turns())
+
+    def _is_letter(self, event: Typed) -> bool:
+        """Whether a key goes into a text field: it leads nowhere else, and the next letter need not wait."""
+        return isinstance(self._app.focused, Input) and isinstance(event, Key) and event.is_printable
 
     def end(self) -> None:
         """Forget what has not had its turn."""
@@ -55,7 +59,10 @@ class Turns:
         try:
             await settled(self._app)
             while self._waiting:
-                self._app.call_later(self._deliver, self._waiting.popleft())
+                event = self._waiting.popleft()
+                self._app.call_later(self._deliver, event)
+                while self._waiting and self._is_letter(event) and self._is_letter(self._waiting[0]):
+                    self._app.call_later(self._deliver, self._waiting.popleft())
                 await settled(self._app)
         finally:
             self._is_settled, self._work = True, None
