@@ -5,6 +5,7 @@ What svdtui shows as an address is found here, from the screen, the command line
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 
 from .address import ROOT, WHOLE, Address
@@ -62,8 +63,16 @@ def complete(model: Model, text: str, limit: int = 20) -> list[str]:
         offered = _inside(model, parent)
     found = list(islice((name for name in offered if name.startswith(text)), limit))
     if len(found) < limit and text and not text[0].isdigit():
-        found += islice((name for name in model.checkpoint.tensors if name.startswith(text)), limit - len(found))
+        begun = islice((name for name in model.checkpoint.tensors if name.startswith(text)), limit - len(found))
+        found += (name for name in begun if _is_matrix(model, name))
     return found
+
+
+def _is_matrix(model: Model, tensor: str) -> bool:
+    """Whether a tensor is one of the matrices that can be gone to: norms and biases are none."""
+    with suppress(AddressError):
+        return bool(_of_tensor(model, tensor))
+    return False
 
 
 def _inside(model: Model, parent: Address) -> Iterator[str]:
@@ -95,8 +104,10 @@ def _by_kv_head(model: Model, layer: int, kv_head: int, matrix: str | None) -> A
 def _of_tensor(model: Model, name: str) -> Address:
     """The whole matrix that a tensor is; its layer's number is in its name."""
     numbers = {int(number) for number in re.findall(r"\d{1,9}", name)}
-    for layer in (*(layer for layer in model.layers if layer in numbers), None):
-        for info in model.matrices(Address(layer)):
-            if info.tensor == name:
-                return info.address
+    for place in (*map(Address, sorted(numbers)), Address()):
+        with suppress(AddressError):
+            model.check(place)
+            for info in model.matrices(place):
+                if info.tensor == name:
+                    return info.address
     raise AddressError(f"{printable(name)} is in {model.name}, but is none of the matrices that are analysed.")

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from textual.widgets import Static
 
 from svdtui.engine import Address, AddressError, Analysis, open_model
 from svdtui.engine.model import Model
 from svdtui.engine.naming import check_form, complete, find
 from tests.checkpoints import write_checkpoint
-from tests.pilot import at, explorer, opened, press, shown, title, until
+from tests.pilot import at, burst, explorer, opened, press, screens, shown, title, until
 from tests.terminal import Terminal
 
 TENSOR = "model.layers.1.self_attn.k_proj.weight"
@@ -86,8 +87,8 @@ def test_what_may_be_typed_is_completed(model: Model) -> None:
     assert complete(model, "1.w") == ["1.whole"]
     for text in ("", "0.", "0.1.", "0.kv0.", "model.", "e"):
         for name in complete(model, text):
-            if "norm" not in name:
-                assert find(model, name) is not None
+            assert find(model, name) is not None
+    assert complete(model, "model.norm") == complete(model, "model.layers.0.input_layernorm") == []
 
 
 def test_python_takes_them_and_shows_them_as_they_were_asked(folder: Path) -> None:
@@ -108,6 +109,17 @@ def test_a_layer_without_heads_is_its_whole_matrices(tmp_path: Path) -> None:
     assert find(plain, "0.whole") == Address(0)
     with pytest.raises(AddressError, match=r"no config\.json"):
         find(plain, "0.kv0.k")
+
+
+async def test_a_tensor_that_is_no_matrix_is_a_sentence_on_screen_too(folder: Path) -> None:
+    async with opened(folder, "0.1") as pilot:
+        for text in ("model.norm.weight", "model.norm"):
+            await burst(pilot, f"g{text}\r")
+            assert screens(pilot) == ["Explorer", "Goto"]
+            said = pilot.app.screen.query_one("#goto-said", Static)
+            assert "no" in str(said.render())
+            await burst(pilot, "\x1b")
+        assert at(pilot) == "0.1"
 
 
 async def test_g_goes_there_and_the_title_says_what_was_asked(folder: Path) -> None:

@@ -82,12 +82,12 @@ class Goto(ModalScreen[Address | None], Overlay[Address | None]):
         """Go there, or to the only place that begins so, or say why not."""
         text = event.value.strip()
         problem = self._problem(text)
-        if not problem:
-            self.dismiss(find(self._model, text))
-        elif text and len(found := complete(self._model, text, SHOWN)) == 1:
-            self.dismiss(find(self._model, found[0]))
-        else:
+        if problem and len(found := complete(self._model, text, SHOWN)) == 1 and not self._problem(found[0]):
+            text, problem = found[0], None
+        if problem:
             self._say(problem, bad=True)
+        else:
+            self.dismiss(find(self._model, text))
 
     def _say(self, text: str, *, bad: bool = False) -> None:
         self._said.set_class(bad, "-bad")
