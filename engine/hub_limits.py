@@ -127,7 +127,7 @@ def _transport(client: Any) -> Any:
         def handle_request(self, request: Any) -> Any:
             if not _is_ours(request):
                 response = client.send(request, stream=True, follow_redirects=False)
-                return answer(response, response.headers.raw, response.iter_raw())
+                return answer(response, response.headers.raw, _raw(response))
             if request.headers.get("accept-encoding") != "identity":
                 request.headers["accept-encoding"] = "gzip"  # nothing else can be bounded here
             response = _sent(client, request)
@@ -141,6 +141,8 @@ def _transport(client: Any) -> Any:
                     raise Retry(f"{request.url.host} sends {encoding[:20]!r}, which was not asked for")
                 for name in ("content-encoding", "content-length") if encoding != "identity" else ():
                     headers.pop(name, None)  # of what is not compressed any more
+                if response.is_stream_consumed:
+                    encoding = "identity"
             body = bounded(_timely(response, request), most, is_gzip=encoding == "gzip")
             if _is_of_library(request):
                 body = _charged(body)
@@ -240,13 +242,18 @@ def _sent(client: Any, request: Any) -> Any:
     return sending.response
 
 
+def _raw(response: Any) -> Iterator[bytes]:
+    """The body as it comes in, or as a transport of the user's factory, such as a cache, has read it already."""
+    return iter((response.content,)) if response.is_stream_consumed else response.iter_raw()
+
+
 def _timely(response: Any, request: Any) -> Iterator[bytes]:
     """The body as it comes in.
 
     Raises:
         Retry: it comes too slowly.
     """
-    chunks, window = response.iter_raw(), _seconds(request)
+    chunks, window = _raw(response), _seconds(request)
     waited, count = 0.0, 0
     while True:
         began = time.monotonic()
