@@ -15,8 +15,8 @@ from ..keys import Key, footer
 from .painted import Line, Painted, Span, clipped
 from .rows import gap_of
 
-OWN_LINES, MOST_LINES = 2, 9
-"""Lines at the bottom that messages may lie over: this one and the keys. And the most that they have."""
+OWN_LINES, MOST_LINES = 1, 9
+"""Lines at the bottom that messages may lie over: those of the keys. And the most that messages have."""
 
 FLASH = 3.0
 """Seconds that an answer to a key stays."""
@@ -105,15 +105,15 @@ class StatusLine(Painted):
         self._timer: Timer | None = None
 
     def on_mount(self) -> None:
-        """Watch the messages: they lie over this line and the keys, and get more room where they need it."""
+        """Watch the messages: they lie over the keys below, and get more room where they need it."""
         for rack in self.screen.query("#textual-toastrack"):
             self.watch(rack, "virtual_size", self._make_room)
 
     def _make_room(self, messages: Size) -> None:
-        """Move up by the lines that messages have beyond two, so that they cover neither table nor chart."""
+        """Move up by the lines that messages have beyond the keys': answers and questions stand here meanwhile."""
         lines = max(0, min(messages.height, MOST_LINES) - OWN_LINES)
-        if lines != self.styles.margin.top:
-            self.styles.margin = (lines, 0, 0, 0)
+        if lines != self.styles.margin.bottom:
+            self.styles.margin = (0, 0, lines, 0)
 
     def show(self, left: Span, right: str) -> None:
         """Say what is going on."""
