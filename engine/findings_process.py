@@ -53,7 +53,7 @@ async def find_aside(evidence: Evidence, tell: Callable[[str], None] = lambda tr
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await asyncio.shield(_let_go(process))  # also where the screen ends meanwhile
         raise
     try:
         found: Findings | EngineError = pickle.loads(answer)
@@ -63,6 +63,16 @@ async def find_aside(evidence: Evidence, tell: Callable[[str], None] = lambda tr
     if isinstance(found, EngineError):
         raise found
     return found
+
+
+async def _let_go(process: asyncio.subprocess.Process) -> None:
+    """See a killed process end, and read what it had written: as long as a pipe is full, asyncio keeps it open."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.close()
+    while await process.stdout.read(2**20):
+        pass
+    await process.wait()
 
 
 async def _answer(process: asyncio.subprocess.Process, question: bytes, tell: Callable[[str], None]) -> bytes:
