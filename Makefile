@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PYTHON ?=
 PYTEST_ARGS ?=
 # A module's tests stay together, for they share what was made for them; most of their time is waiting.
-PYTEST_PROCESSES ?= --numprocesses auto --maxprocesses 4 --dist loadscope
+PYTEST_PROCESSES ?= --numprocesses 3 --dist loadscope
 BENCH_ARGS ?=
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
