@@ -1,12 +1,14 @@
 """A picture of any screen as SVG."""
 
 import os
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
 from svdtui.engine import Analysis
+from svdtui.engine.text import printable
 from svdtui.tui.screens.help import Help
 from tests.checkpoints import write_checkpoint
 from tests.pilot import opened, press, toasts, until
@@ -49,6 +51,24 @@ async def test_every_screen_has_its_picture_and_none_is_overwritten(
         "tiny.layer-0.head-2-2.svg",
         "tiny.layer-0.head-2.svg",
     ]
+
+
+@pytest.mark.parametrize("name", [b"no utf-8 \xff", b"a key \x1b[31m", b"two\nlines", b"<&>"])
+async def test_a_model_with_an_odd_name_has_its_picture(
+    name: bytes, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    model = tmp_path / os.fsdecode(name)
+    try:
+        shutil.copytree(folder, model)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    async with opened(model, "0.2") as pilot:
+        await press(pilot, "E")
+        await until(pilot, lambda: "Saved" in toasts(pilot))
+    (path,) = (tmp_path / "out").glob("*.svg")
+    assert f"svdtui {printable(model.name)}" in text_of(path)
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="there is no folder that not even root may write to")

@@ -7,6 +7,7 @@ from textual.app import App
 
 from svdtui.engine.csv_export import file_name, free_paths, write_text
 from svdtui.engine.outputs import PICTURE
+from svdtui.engine.text import printable
 
 from .sharing import write
 
@@ -16,7 +17,7 @@ async def save_picture(app: App[Any], model: str, place: str) -> None:
 
     `place` is the part of the name that says what is shown, such as `.layer-12.head-5`.
     """
-    svg = app.export_screenshot(title=f"svdtui {model}")
+    svg = app.export_screenshot(title=f"svdtui {printable(model)}")
 
     def writing() -> list[Path]:
         (path,) = free_paths(Path.cwd(), f"{file_name(model)}{place}", ".svg")
