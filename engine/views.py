@@ -141,7 +141,12 @@ def _row(info: MatrixInfo, result: MatrixResult, k: int) -> Row:
         )
         return Row(info, None, None, "", problem)
     metrics = result.metrics(k)[info.index]
+    norms = {"‖·‖F": metrics.frobenius_norm, "Σσ": metrics.nuclear_norm}
     beyond = None
-    if metrics.nuclear_norm is None:  # the larger of the two norms
-        beyond = f"Σσ{whose} is beyond {LARGEST}, where fp64 ends, and left out: {tensor}. The other figures stand."
+    if names := [name for name, norm in norms.items() if norm is None]:
+        verb = "is" if len(names) == 1 else "are"
+        beyond = (
+            f"{' and '.join(names)}{whose} {verb} beyond {LARGEST}, where fp64 ends, and left out: {tensor}. "
+            "The other figures stand."
+        )
     return Row(info, result.sigma[info.index], metrics, result.solvers[info.index], beyond)

@@ -166,6 +166,16 @@ class TestBeyondFp64:
             assert ("q", 0) not in analysis_flaws(folder)
             assert ("q", 1) in analysis_flaws(folder)
 
+    def test_every_norm_that_is_left_out_is_named(self, tmp_path: Path) -> None:
+        weight = planted(torch.ones(64, dtype=torch.float64), 64, 64) * 5e307
+        made = write_checkpoint(tmp_path / "both", layers=1, dtype=torch.float64, overrides={Q: weight})
+        with Analysis(made.folder) as analysis:
+            (row,) = analysis.view("0.q_proj").rows
+        assert row.metrics is not None
+        assert row.metrics.frobenius_norm is None
+        assert row.problem
+        assert row.problem.startswith("‖·‖F and Σσ are beyond 1.8·10³⁰⁸, where fp64 ends, and left out")
+
     async def test_the_screen_draws_what_stands(self, folder: Path) -> None:
         async with opened(folder, "0.0.q") as pilot:
             assert "Σσ of Q in head 0 is beyond 1.8·10³⁰⁸" in shown(pilot, "#results")
