@@ -166,6 +166,26 @@ class TestBeyondFp64:
             assert ("q", 0) not in analysis_flaws(folder)
             assert ("q", 1) in analysis_flaws(folder)
 
+    def test_the_sentence_on_many_matrices_says_which_have_figures(self, tmp_path: Path, run_svdtui: RunSvdtui) -> None:
+        """Q, K and V of one layer's four heads have no nuclear norm, and those of another have no figures."""
+        head = planted(torch.ones(16, dtype=torch.float64), 16, 64) * 5e307
+        weights = {
+            f"model.layers.{layer}.self_attn.{name}_proj.weight": (head if layer == 0 else head * torch.nan).repeat(
+                n, 1
+            )
+            for layer in range(2)
+            for name, n in {"q": 4, "k": 2, "v": 2}.items()
+        }
+        made = write_checkpoint(tmp_path / "many", layers=2, dtype=torch.float64, overrides=weights)
+        done = run_svdtui(str(made.folder), "--csv", "-")
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert sum(not row["sigma_first"] for row in rows) == 12
+        assert sum(not row["nuclear_norm"] for row in rows) == 24
+        assert [line.split("; ", 1)[0] for line in done.stderr.splitlines()[10:]] == [
+            "svdtui: 12 more matrices have no figures",
+            "svdtui: 2 more matrices have a norm beyond fp64, which is left out",
+        ]
+
     def test_every_norm_that_is_left_out_is_named(self, tmp_path: Path) -> None:
         weight = planted(torch.ones(64, dtype=torch.float64), 64, 64) * 5e307
         made = write_checkpoint(tmp_path / "both", layers=1, dtype=torch.float64, overrides={Q: weight})

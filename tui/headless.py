@@ -29,6 +29,7 @@ from svdtui.engine.model import job_name
 from svdtui.engine.notes import notes_on
 from svdtui.engine.outputs import CSV, PAGE, PLAN, Kind, Outputs
 from svdtui.engine.selection import Selection
+from svdtui.engine.text import plural
 
 from .formats import size
 from .stderr import WaitingLine, say
@@ -119,8 +120,14 @@ def write_files(
     problems = list(dict.fromkeys(row.problem for row in shown.rows if row.problem))
     for problem in problems[:_MOST_PROBLEMS]:
         say(problem)
-    if len(problems) > _MOST_PROBLEMS:
-        say(f"{len(problems) - _MOST_PROBLEMS:,} more matrices have no figures; their rows are empty.")
+    partly = {row.problem for row in shown.rows if row.problem and row.metrics is not None}
+    more = problems[_MOST_PROBLEMS:]
+    if empty := sum(problem not in partly for problem in more):
+        rows = "its row is" if empty == 1 else "their rows are"
+        say(f"{plural(empty, 'more matrix has', 'more matrices have')} no figures; {rows} empty.")
+    if beyond := sum(problem in partly for problem in more):
+        who = plural(beyond, "more matrix has", "more matrices have")
+        say(f"{who} a norm beyond fp64, which is left out; the other figures stand.")
     if not shown.rows and files.metrics is None and files.spectra is None:
         say("No layer of these files has attention heads, which is what findings are about.")
     elif not shown.rows:
