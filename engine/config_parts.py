@@ -78,6 +78,16 @@ def layer_count(part: Config | None, most: int) -> int | None:
         return None
 
 
+def layer_count_problem(part: Config | None, most: int) -> str:
+    """What is wrong with the number of layers that a part gives, as a sentence, or empty."""
+    try:
+        if part is not None:
+            number(part, "num_hidden_layers", most - 1)
+    except ConfigError as error:
+        return error.message
+    return ""
+
+
 def number(config: Config, field: str, largest: int = LARGEST, *, lenient: bool = False) -> int | None:
     """A positive integer, which may be written as 4.0; None where there is none.
 

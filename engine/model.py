@@ -384,8 +384,14 @@ class Model(Shown):
 
     @cached_property
     def incomplete(self) -> str | None:
-        """What these files hold less than a whole model, in sentences."""
-        return " ".join(filter(None, (self.fewer_layers, self._lacking))) or None
+        """What these files hold less than a whole model, or why that cannot be told, in sentences."""
+        return " ".join(filter(None, (self._miscounted, self.fewer_layers, self._lacking))) or None
+
+    @property
+    def _miscounted(self) -> str:
+        """A sentence when the config gives no number of layers where it should."""
+        problem = self.layer_count_problem
+        return problem and f"{problem} Whether layers are missing from these files is not known."
 
     @cached_property
     def fewer_layers(self) -> str:

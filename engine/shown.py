@@ -8,7 +8,7 @@ from typing import Any
 
 from .architectures import Placement
 from .checkpoint import Checkpoint
-from .config_parts import language_part, layer_count, part_for, setting
+from .config_parts import language_part, layer_count, layer_count_problem, part_for, setting
 from .errors import CheckpointError, ModelNotFoundError, ShardIndexError
 from .matrices import DTYPES, tensor_problem
 from .stacks import find_stacks, has_as_many, listed
@@ -49,6 +49,8 @@ class Shown:
             self._config = None  # it is about the others
         self.layer_count = None if self._config is None else said
         """How many layers the config says there are, when it says."""
+        self.layer_count_problem = layer_count_problem(self._config, MOST_LAYERS)
+        """A sentence when what it says is no number of layers, or empty."""
 
     @property
     def notice(self) -> str:

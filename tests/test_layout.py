@@ -261,3 +261,19 @@ def test_layers_that_lack_a_matrix_are_told(tmp_path: Path) -> None:
     assert two.incomplete
     assert "and so with 1 other layer" in two.incomplete
     assert open_model(write_checkpoint(tmp_path / "all", layers=3).folder).incomplete is None
+
+
+@pytest.mark.parametrize("said", [-1, 0, "three", 10**9, 2.5, True, [3]])
+def test_a_number_of_layers_that_is_none_is_told(said: object, tmp_path: Path) -> None:
+    model = open_model(write_checkpoint(tmp_path / "m", layers=2, config={"num_hidden_layers": said}).folder)
+    assert model.layers == (0, 1)
+    assert model.incomplete == (
+        f"config.json says num_hidden_layers {said!r}, which is no positive integer of a usual size. "
+        "Whether layers are missing from these files is not known."
+    )
+
+
+@pytest.mark.parametrize("said", [None, 2, 2.0])
+def test_a_number_of_layers_that_fits_or_is_not_given_needs_no_word(said: object, tmp_path: Path) -> None:
+    made = write_checkpoint(tmp_path / "m", layers=2, config={"num_hidden_layers": said})
+    assert open_model(made.folder).incomplete is None
