@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from svdtui.tui.findings_lines import VERDICTS, findings_lines
 from svdtui.tui.screens.findings import FindingsScreen
 from svdtui.tui.widgets.page import Page
 from tests.checkpoints import write_checkpoint
-from tests.pilot import Screen, at, burst, explorer, opened, press, screens, toasts, until
+from tests.pilot import Screen, at, burst, explorer, opened, press, screens, shown_on, toasts, until
 
 LAYERS = 6
 
@@ -146,7 +147,42 @@ async def test_s_scans_and_y_copies_the_page(tmp_path: Path, monkeypatch: pytest
         await press(pilot, "s")
         await until(pilot, lambda: not any("layers computed" in line for line in page(pilot)))
         await press(pilot, "y")
-        assert "Copied" in toasts(pilot)
+        await until(pilot, lambda: "Copied" in toasts(pilot))
+
+
+async def test_a_page_older_than_what_is_computed_says_so_and_is_not_taken_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STY", raising=False)
+    gate: asyncio.Queue[None] = asyncio.Queue()
+
+    async def slow(*args: Any) -> Findings:  # as on first use, before scipy is compiled
+        found = await find_aside(*args)
+        await gate.get()
+        return found
+
+    monkeypatch.setattr("svdtui.tui.screens.findings.find_aside", slow)
+    folder = write_checkpoint(tmp_path / "tiny", layers=3).folder
+    async with opened(folder, "0.0", prefetch=False) as pilot:
+        await press(pilot, "f", "s")
+        session = pilot.app.screen.session  # type: ignore[attr-defined]
+        await until(pilot, lambda: session.cached == 3)
+        gate.put_nowait(None)
+        await has_findings(pilot)
+        assert any("Tested on 1 of 3 layers; being tested again" in line for line in page(pilot))
+        await press(pilot, "e", "y")
+        assert "newest findings" in shown_on(pilot.app.screen, "#status")
+        pilot.app.screen._status.move_on()  # type: ignore[attr-defined]
+        assert "Testing the statements again" in shown_on(pilot.app.screen, "#status")
+        assert toasts(pilot) == ""
+        gate.put_nowait(None)
+        await until(pilot, lambda: "Exported" in toasts(pilot))
+        assert not any("being tested again" in line for line in page(pilot))
+        assert "Testing" not in shown_on(pilot.app.screen, "#status")
+        text = (tmp_path / "tiny.findings.md").read_text()
+        assert text == pilot.app.clipboard
+        assert "Incomplete" not in text
 
 
 async def test_a_model_without_heads_has_no_figures_to_judge(tmp_path: Path) -> None:

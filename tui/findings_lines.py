@@ -20,9 +20,12 @@ WIDEST = 110
 _VERDICT_CELLS = max(map(len, Verdict)) + 3
 
 
-def findings_lines(findings: Findings, width: int) -> tuple[list[Line], list[int]]:
-    """The page, `width` cells wide, and on which of its lines each finding begins."""
-    lines: list[Line] = [*_head(findings, width)]
+def findings_lines(findings: Findings, width: int, *, is_again: bool = False) -> tuple[list[Line], list[int]]:
+    """The page, `width` cells wide, and on which of its lines each finding begins.
+
+    It says so where the statements are being tested again.
+    """
+    lines: list[Line] = [*_head(findings, width, is_again=is_again)]
     starts = []
     for number, finding in enumerate(findings.findings, 1):
         starts.append(len(lines))
@@ -30,7 +33,7 @@ def findings_lines(findings: Findings, width: int) -> tuple[list[Line], list[int
     return lines, starts
 
 
-def _head(findings: Findings, width: int) -> Iterator[Line]:
+def _head(findings: Findings, width: int, *, is_again: bool) -> Iterator[Line]:
     yield from _prose(
         "Statements of “Unveiling the Inner Workings of LLMs: A Singular Value Perspective” (2024), tested on this "
         "model's attention heads. A verdict is about these weights and this criterion, not about what the model can "
@@ -39,9 +42,11 @@ def _head(findings: Findings, width: int) -> Iterator[Line]:
         "dim",
     )
     yield []
-    if findings.computed < findings.layers:
-        count = plural(findings.layers, "layer")
-        yield from _prose(f"{findings.computed:,} of {count} computed; s computes the rest.", width, "warn")
+    count = f"{findings.computed:,} of {plural(findings.layers, 'layer')}"
+    if is_again:
+        yield from _prose(f"◐ Tested on {count}; being tested again, as other layers are there now.", width, "busy")
+    elif findings.computed < findings.layers:
+        yield from _prose(f"{count} computed; s computes the rest.", width, "warn")
     for note in findings.notes:
         yield from _prose(printable(note), width, "warn")
     for number, finding in enumerate(findings.findings, 1):

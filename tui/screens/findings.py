@@ -41,7 +41,8 @@ LOOK_AGAIN = 1.0
 class FindingsScreen(Scans, Goes, Overlay[Address | None]):
     """Works the findings out when it opens, and again when more layers are there.
 
-    Gives back an address to go to, or None. Keys that need the findings are kept until there are some.
+    Gives back an address to go to, or None. Keys that need the findings are kept until there are some, and those that
+    take the page out until it has all that was computed when they were pressed.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("findings")]
@@ -55,9 +56,12 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
         self._findings: Findings | None = None
         self._starts: list[int] = []
         self._wishes: list[Callable[[], None]] = []
-        """What keys wanted before there were findings."""
+        """What keys wanted before there were findings, or newer ones."""
         self._trouble = ""
         self._computed = -1
+        """How many layers the findings know of."""
+        self._was_behind = False
+        """Whether the page says that it is tested again."""
         self._work: Worker[None] | None = None
         self._header = HeaderLine(session.model)
         self._page = Page("findings")
@@ -86,10 +90,32 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
 
     def _look(self) -> None:
         """Work them out, unless nothing has changed or that is being done."""
-        doing = (f"! {self._trouble}", "warn") if self._trouble else activity(self.session)
-        self._status.show(doing, readiness(self.session))
-        if self.session.cached != self._computed and (self._work is None or self._work.is_finished):
-            self._work = self.run_worker(self._find(), exclusive=True)
+        self._show_progress()
+        if self._work is None or self._work.is_finished:
+            if self._is_behind:
+                self._work = self.run_worker(self._find(), exclusive=True)
+            else:
+                self._grant()
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether other layers are there than the findings know of."""
+        return self.session.cached != self._computed
+
+    def _show_progress(self) -> None:
+        """Say what is being done, also at the page's head while it is older than what is computed."""
+        session, is_again = self.session, self._findings is not None and self._is_behind
+        if self._trouble:
+            doing = f"! {self._trouble}", "warn"
+        elif is_again and session.scan_progress is None and session.progress is None and not session.trouble:
+            doing = "◐ Testing the statements again on all that is computed …", "busy"
+        else:
+            doing = activity(session)
+        self._status.show(doing, readiness(session))
+        if is_again != self._was_behind:
+            self._was_behind = is_again
+            if is_again:
+                self._page.show(self._laid, keep_place=True)
 
     async def _find(self) -> None:
         session = self.session
@@ -109,6 +135,12 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
         self._computed = computed
         is_first, self._findings = self._findings is None, found
         self._page.show(self._laid, keep_place=not is_first)
+        self._was_behind = self._is_behind
+        self._show_progress()
+        self._grant()
+
+    def _grant(self) -> None:
+        """Do what keys have wanted; what wants newer findings is kept once more."""
         wishes, self._wishes = self._wishes, []
         for wish in wishes:
             wish()
@@ -118,7 +150,7 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
 
     def _laid(self, width: int) -> list[Line]:
         assert self._findings
-        lines, self._starts = findings_lines(self._findings, width)
+        lines, self._starts = findings_lines(self._findings, width, is_again=self._is_behind)
         return lines
 
     # keys ----------------------------------------------------------------------------------------
@@ -167,18 +199,38 @@ class FindingsScreen(Scans, Goes, Overlay[Address | None]):
         """Back to where the user was."""
         self.dismiss()
 
+    def _wish_newest(self, action: Callable[[int], None], wanted: int) -> bool:
+        """Whether the findings know of fewer than `wanted` layers, and not of all; then this is done when they do.
+
+        What is computed later is not waited for: a scan may go on for hours.
+        """
+        is_old = self._computed < wanted and self._is_behind
+        if is_old:
+            self._wishes.append(partial(action, wanted))
+        return is_old or self._wish(partial(action, wanted))
+
     def action_copy(self) -> None:
         """Put the page on the terminal's clipboard, as Markdown."""
-        if self._wish(self.action_copy):
-            self._status.flash("Copied as soon as the findings are there.")
+        self._copy(self.session.cached)
+
+    def _copy(self, wanted: int) -> None:
+        if self._wish_newest(self._copy, wanted):
+            self._status.flash(f"Copied as soon as the {self._awaited} are there.")
         elif self._findings is not None:
             copy_text(self, findings_markdown(self._findings), "The page")
 
+    @property
+    def _awaited(self) -> str:
+        return "findings" if self._findings is None else "newest findings"
+
     def action_export(self) -> None:
         """Write the page as Markdown, and the candidates as CSV."""
+        self._export(self.session.cached)
+
+    def _export(self, wanted: int) -> None:
         found = self._findings
-        if self._wish(self.action_export) or found is None:
-            self._status.flash("Exported as soon as the findings are there.")
+        if self._wish_newest(self._export, wanted) or found is None:
+            self._status.flash(f"Exported as soon as the {self._awaited} are there.")
             return
 
         def writing() -> list[Path]:
