@@ -65,6 +65,10 @@ def error_of(kind: str, message: str, hint: str) -> EngineError:
     return WorkerError(message, hint)
 
 
+REOPEN = "Quit and open the model again."
+"""The hint where nothing else helps, and trying again does not."""
+
+
 class AddressError(EngineError):
     """No such layer, head or matrix in this model, or the text is no address."""
 

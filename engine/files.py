@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import ReadError
+from .errors import REOPEN, ReadError
 from .source import Advance, FileStat, Piece
 
 _PART = 8 * 2**20
@@ -123,7 +123,7 @@ def _unchanged(path: Path, expected: FileStat | None) -> Iterator[int]:
 
 def _check(path: Path, descriptor: int, expected: FileStat | None) -> None:
     if expected is None or _as_stat(os.fstat(descriptor), expected.blob) != expected:
-        raise ReadError(f"{path} has changed since the model was opened.", "Quit and open the model again.")
+        raise ReadError(f"{path} has changed since the model was opened.", REOPEN)
 
 
 def _unreadable(path: Path, error: OSError) -> ReadError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .choices import Solver
-from .errors import ModelChangedError
+from .errors import REOPEN, ModelChangedError
 from .model import Job, Model
 from .opening import open_model
 from .source import Watch, no_watch
@@ -60,7 +60,7 @@ class Opening:
         cache_dir = Path(self.cache_dir) if self.cache_dir else None
         model = open_model(self.location, offline=self.offline, cache_dir=cache_dir, stack=self.stack, watch=watch)
         if self.key not in {None, model.key} or self.contents not in {None, model.contents}:
-            raise ModelChangedError(f"{model.name} has changed since it was opened.", "Quit and open the model again.")
+            raise ModelChangedError(f"{model.name} has changed since it was opened.", REOPEN)
         opened(model)
         from .compute import Computer  # torch, with an accelerator
         from .store import Store

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from svdtui.engine.errors import REOPEN
 from svdtui.engine.text import printable
 
 from ..formats import done_of, megabytes, size
@@ -49,7 +50,8 @@ def card(
     if state is State.FAILED:
         if failure is None:
             return Card(f"✗ {job} failed", "bad", ["Press r to try again."])
-        again = "" if "press r" in failure.hint.lower() else "Press r to try again."
+        is_said = failure.hint == REOPEN or "press r" in failure.hint.lower()
+        again = "" if is_said else "Press r to try again."
         return Card(f"✗ {failure.title}", "bad", list(filter(None, (failure.message, failure.hint, again))))
     amount = [f"{size(remote)} from the Hub."] if remote else []
     if state is State.RUNNING:
