@@ -51,7 +51,10 @@ class Table(Rows):
         if scope != self._scope:
             self._top = 0
         if scope == "head":
+            all_of_them = len(entries)
             entries = [entry for entry in entries if entry.pin or entry.info.matrix not in hidden]
+            if out := all_of_them - len(entries):
+                title += f", {out} hidden"
         self._scope, self._title = scope, title
         self._remarks = remarks
         self._pinned = pinned(entries)
