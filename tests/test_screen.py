@@ -173,6 +173,7 @@ async def test_digits_hide_and_show_curves(folder: Path) -> None:
         await press(pilot, "1", "3")
         assert curve_labels(pilot) == set("KO")
         assert "Q V hidden" in shown(pilot, "#results")
+        assert "4 matrices, 2 hidden" in shown(pilot, "#results")
         await press(pilot, "1")
         assert curve_labels(pilot) == set("QKO")
         await press(pilot, "1", "2", "4")
@@ -247,6 +248,19 @@ async def test_columns_scroll_beside_the_names(folder: Path) -> None:
         assert headings()[1] == "σ₁"
 
 
+def rewrite(folder: Path) -> None:
+    for file in folder.glob("*.safetensors"):
+        file.write_bytes(file.read_bytes())
+
+
+async def test_a_file_that_was_replaced_asks_for_what_helps(fresh: Path) -> None:
+    async with opened(fresh, "0.0", prefetch=False) as pilot:
+        rewrite(fresh)
+        await press(pilot, "]")
+        await until(pilot, lambda: "Quit and open the model again." in shown(pilot, "#results"))
+        assert "Press r" not in shown(pilot, "#results")
+
+
 # going places -----------------------------------------------------------------------------------------------
 
 
@@ -267,6 +281,15 @@ async def test_goto_completes_refuses_and_goes(folder: Path) -> None:
         assert at(pilot) == "1.down_proj"
         await press(pilot, *"g0.ga", "enter")
         assert at(pilot) == "0.gate_proj"
+
+
+async def test_all_of_the_word_on_a_wrong_address_is_in_view_on_a_small_screen(folder: Path) -> None:
+    async with opened(folder, "0.0", size=(80, 24)) as pilot:
+        await press(pilot, "g", *"9.9.9.9", "enter")
+        await pilot.pause()
+        said = pilot.app.screen.query_one("#goto-said")
+        lines = [said.render_line(y).text for y in range(said.size.height)]
+        assert "or a tensor's full name." in " ".join(" ".join(lines).split())
 
 
 async def test_the_last_place_is_remembered_per_model(folder: Path) -> None:
