@@ -1,8 +1,10 @@
 """The Python API: spectra and metrics of a model from a notebook or a script, computed in this process."""
 
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +18,7 @@ from .opening import open_model
 from .results import JobResult, Tables
 from .source import Watch, no_watch
 from .store import Store
+from .text import shortened
 from .views import Row, View, joint_view
 
 if TYPE_CHECKING:
@@ -67,8 +70,14 @@ class Analysis:
     ) -> None:
         if solver not in SOLVERS:
             raise ChoiceError(f"There is no solver {solver!r}.", f"Use {', '.join(SOLVERS)}.")
+        if not isinstance(cache_dir, str | os.PathLike | None):
+            raise ChoiceError(
+                f"cache_dir is {shortened(repr(cache_dir))}, which names no folder.", "Give its path, or leave it out."
+            )
         if cache_dir == "":
             raise ChoiceError("cache_dir is empty.", "Name a folder, or leave it out for the user's cache folder.")
+        if not _is_whole_number(k):
+            raise ChoiceError(f"k is {shortened(repr(k))}, which is no whole number.", "Use k=1 or more.")
         if k < 1:
             raise ChoiceError(f"k is {k}: at least one value must be added up.", "Use k=1 or more.")
         folder = Path(cache_dir) if cache_dir else None
@@ -76,7 +85,7 @@ class Analysis:
             self.model = model
         else:
             self.model = open_model(model, revision=revision, offline=offline, cache_dir=folder, stack=stack)
-        self.k = k
+        self.k = int(k)
         self._solver: Solver = solver
         self._device = device
         self._offline = offline
@@ -214,6 +223,17 @@ class Analysis:
         """
         from .scan import Tally, scan
 
+        if executor is not None and not callable(getattr(executor, "submit", None)):
+            raise ChoiceError(
+                f"executor is {shortened(repr(executor))}, which runs nothing: it has no submit.",
+                "Give an executor, such as one of concurrent.futures, or workers=N for N processes.",
+            )
+        if workers is not None and not _is_whole_number(workers):
+            raise ChoiceError(f"workers is {shortened(repr(workers))}, which is no whole number.", "Use 1 or more.")
+        if not isinstance(dask, str | None):
+            raise ChoiceError(
+                f"dask is {shortened(repr(dask))}, which is no address.", "Give a scheduler's, such as tcp://host:8786."
+            )
         if sum(each is not None for each in (workers, dask, executor)) > 1:
             raise ChoiceError("Workers, a Dask cluster and an executor exclude each other.", "Give one of them.")
         jobs = self.jobs(address)
@@ -313,11 +333,21 @@ class Analysis:
         return row
 
     def _addresses(self, places: Places) -> tuple[Address, ...]:
-        several = (places,) if isinstance(places, str | int | Address) else places
-        return tuple(map(self._address, several))
+        is_several = isinstance(places, Iterable) and not isinstance(places, str | bytes | bytearray | Address)
+        return tuple(map(self._address, places if is_several else (places,)))  # type: ignore[arg-type]
 
     def _address(self, address: str | int | Address) -> Address:
+        if not (isinstance(address, str | Address) or _is_whole_number(address)):
+            raise AddressError(
+                f"{shortened(repr(address))} is no place.",
+                'Give an address such as "0.0.q", a layer\'s number, or several.',
+            )
         if not isinstance(address, Address):
             return find_place(self.model, str(address))
         self.model.check(address)
         return address
+
+
+def _is_whole_number(value: object) -> bool:
+    """Whether it is an int, or one of NumPy's: True is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -72,10 +72,35 @@ def test_a_device_that_is_not_there(made: Checkpoint, tmp_path: Path) -> None:
         analysis.spectrum("0.0.q")
 
 
-@pytest.mark.parametrize("options", [{"k": 0}, {"k": -3}, {"solver": "svd16"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"k": 0}, {"k": -3}, {"k": "a"}, {"k": 2.5}, {"k": None}, {"k": True}, {"solver": "svd16"}),
+        *({"cache_dir": 3}, {"cache_dir": b"x"}),
+    ],
+)
 def test_choices_that_there_are_not_are_refused(made: Checkpoint, options: dict[str, Any]) -> None:
     with pytest.raises(ChoiceError):
         Analysis(made.folder, **options)
+
+
+@pytest.mark.parametrize("place", [None, b"12", 2.5, True, ["0", None], [b"0"], {}.keys])
+def test_what_is_no_place_is_refused(made: Checkpoint, tmp_path: Path, place: Any) -> None:
+    with Analysis(made.folder, cache_dir=tmp_path / "cache") as analysis:
+        for ask in (analysis.view, analysis.jobs, analysis.scan, analysis.remote_bytes):
+            with pytest.raises(AddressError, match="is no place"):
+                ask(place)
+
+
+@pytest.mark.parametrize("who", [{"executor": 3}, {"workers": "a"}, {"workers": 1.5}, {"dask": 3}])
+def test_what_computes_nothing_is_refused(made: Checkpoint, tmp_path: Path, who: Any) -> None:
+    with Analysis(made.folder, cache_dir=tmp_path / "cache") as analysis, pytest.raises(ChoiceError):
+        analysis.scan(**who)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(made: Checkpoint, tmp_path: Path) -> None:
+    with Analysis(made.folder, device="cpu", cache_dir=tmp_path / "cache", k=np.int64(2)) as analysis:  # type: ignore[arg-type]
+        assert len(analysis.view(np.int64(1)).rows) == 16  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("model", [None, 5, b"m"])
