@@ -6,7 +6,7 @@ head `h` reads KV head `h // (H/G)` (grouped-query attention, Ainslie et al. 202
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,8 @@ class HeadCounts:
     kv_heads: int
     head_dim: int
     hidden_size: int | None
+    assumed: tuple[tuple[str, int], ...] = ()
+    """What the config does not say, and what the architecture's default makes it."""
 
     def kv_head(self, head: int) -> int:
         """The KV head that query head `head` reads."""
@@ -60,7 +62,7 @@ class HeadCounts:
             kind = "KV heads" if part.shared else "heads"
             return LayoutError(
                 f"{name} has {split:,} {part.side}, but the config says "
-                f"{count} {kind} × {self.head_dim} = {count * self.head_dim:,}.",
+                f"{count} {kind} × {self.head_dim} = {count * self.head_dim:,}.{_told(self.assumed)}",
                 _MISMATCH_HINT,
             )
         weights = self.head_dim * other
@@ -72,10 +74,20 @@ class HeadCounts:
         if self.hidden_size is not None and other != self.hidden_size:
             side = "columns" if part.side == "rows" else "rows"
             return LayoutError(
-                f"{name} has {other:,} {side}, but the config says hidden_size {self.hidden_size:,}.",
+                f"{name} has {other:,} {side}, but the config says hidden_size {self.hidden_size:,}."
+                f"{_told(self.assumed)}",
                 _MISMATCH_HINT,
             )
         return None
+
+
+def _told(assumed: Sequence[tuple[str, int]]) -> str:
+    """What to add to a sentence on what a config says: how much of it the config does not say, or nothing."""
+    if not assumed:
+        return ""
+    named = " and ".join(f"{field} {value}" for field, value in assumed)
+    verbs = ("is", "it is") if len(assumed) == 1 else ("are", "they are")
+    return f" There, {named} {verbs[0]} not written: {verbs[1]} the architecture's default."
 
 
 _MISMATCH_HINT = (
@@ -119,7 +131,9 @@ def head_counts(part: Mapping[str, Any]) -> HeadCounts | None:
     Raises:
         ConfigError: a number is missing its counterpart, is no positive integer, or does not divide.
     """
-    said = {**CONFIG_DEFAULTS.get(str(part.get("model_type")), {}), **part}
+    defaults = CONFIG_DEFAULTS.get(str(part.get("model_type")), {})
+    said = {**defaults, **part}
+    assumed = tuple((field, value) for field, value in defaults.items() if field not in part)
     heads = number(said, "num_attention_heads", MOST_HEADS)
     if heads is None:
         return None
@@ -128,7 +142,8 @@ def head_counts(part: Mapping[str, Any]) -> HeadCounts | None:
     head_dim = number(said, "head_dim", lenient=True)
     if heads % kv_heads:
         raise ConfigError(
-            f"config.json says {heads} attention heads and {kv_heads} key/value heads, which do not divide.",
+            f"config.json says {heads} attention heads and {kv_heads} key/value heads, which do not divide."
+            f"{_told(assumed)}",
             "Correct num_attention_heads or num_key_value_heads.",
         )
     if head_dim is None:
@@ -137,8 +152,8 @@ def head_counts(part: Mapping[str, Any]) -> HeadCounts | None:
         if hidden % heads:
             raise ConfigError(
                 f"config.json says hidden_size {hidden} and {heads} attention heads, which do not divide, "
-                "and gives no head_dim.",
+                f"and gives no head_dim.{_told(assumed)}",
                 "Add head_dim, or correct hidden_size or num_attention_heads.",
             )
         head_dim = hidden // heads
-    return HeadCounts(heads, kv_heads, head_dim, hidden)
+    return HeadCounts(heads, kv_heads, head_dim, hidden, assumed)

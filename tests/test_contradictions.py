@@ -11,6 +11,7 @@ from svdtui.engine import (
     Address,
     Analysis,
     CheckpointError,
+    ConfigError,
     LayoutError,
     Model,
     ShardIndexError,
@@ -215,3 +216,14 @@ def test_an_index_of_other_files_is_refused(made: Make) -> None:
     write_index(whole.folder, {name.replace("model.", "transformer."): file for name, file in whole.weight_map.items()})
     with pytest.raises(ShardIndexError, match=r"but it is not\. The files belong to different versions"):
         open_model(whole.folder)
+
+
+def test_what_the_config_does_not_give_is_told_where_the_default_contradicts(made: Make) -> None:
+    with pytest.raises(
+        LayoutError, match=r"says 32 heads × 16 = 512\. There, num_attention_heads 32 is not written: it is the arch"
+    ):
+        open_model(made(config={"num_attention_heads": None, "head_dim": 16}).folder)
+    with pytest.raises(
+        ConfigError, match=r"5 key/value heads, which do not divide\. There, num_attention_heads 32 is not written"
+    ):
+        open_model(made(config={"num_attention_heads": None, "num_key_value_heads": 5}).folder)
