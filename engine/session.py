@@ -243,8 +243,13 @@ class Session:
         return self._wishes.was_stopped(job)
 
     def again(self, address: Address) -> None:
-        """Forget the results that a view of this place shows, and compute them once more, also what is held."""
+        """Forget the results that a view of this place shows, and compute them once more, also what is held.
+
+        Of a layer's whole matrices together, those that are held as too large are for the user to ask for by name.
+        """
         jobs = self.model.jobs(address)
+        if address.is_whole:
+            jobs = tuple(job for job in jobs if self.cancelled(job) or not self.is_held(job))
         self._wishes.ask_for(jobs)
         for job in jobs:
             if not self._is_running(job):

@@ -261,6 +261,14 @@ async def test_a_file_that_was_replaced_asks_for_what_helps(fresh: Path) -> None
         assert "Press r" not in shown(pilot, "#results")
 
 
+async def test_whole_matrices_say_how_they_are_computed_and_r_computes_them(fresh: Path) -> None:
+    async with opened(fresh, "0.whole", prefetch=False) as pilot:
+        assert "Select one of the matrices below" in shown(pilot, "#results")
+        await press(pilot, "r")
+        await until(pilot, lambda: not waiting(pilot))
+        await until(pilot, lambda: "whole matrices · 7 matrices" in shown(pilot, "#results"))
+
+
 # going places -----------------------------------------------------------------------------------------------
 
 

@@ -196,7 +196,10 @@ def _card(node: Node, session: Session, problems: Sequence[str]) -> Card:
     if not jobs:
         return Card("No attention heads here", "dim", ["Whole matrices are further down in the tree."])
     told = [model.heads_problem] if model.heads_problem else []
-    if node.kind in ("model", "whole") and not any(session.state(job) is State.FAILED for job in jobs):
+    if node.kind == "whole" and all(session.state(job) is State.ABSENT for job in jobs):
+        ways = ["Select one of the matrices below to compute it.", "r computes this layer's, S those of all layers."]
+        return Card("Nothing computed yet", "dim", [*told, *ways])
+    if node.kind == "model" and not any(session.state(job) is State.FAILED for job in jobs):
         what = "a layer, a head or a matrix" if model.heads else "a matrix"
         return Card("Nothing computed yet", "dim", [*told, f"Select {what} in the tree, or press g to go to one."])
     job = min(jobs, key=lambda job: _URGENCY.index(session.state(job)))

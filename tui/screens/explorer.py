@@ -139,7 +139,7 @@ class Explorer(Panes, Scans, Goes):
         """Compute once more what is selected."""
         if self.session is None:
             return
-        if self._tree.node.kind in ("model", "whole"):
+        if self._tree.node.kind == "model":
             self._status.flash("Select a layer, a head or a matrix to compute it again.")
             return
         self.session.again(self.address)
