@@ -18,7 +18,7 @@ class Palette(CommandPalette, Overlay[None]):
     @property
     def is_at_work(self) -> bool:
         """Whether commands are still being gathered or laid out: keys that choose among them wait for them."""
-        is_laid_out = not self._list_visible or self.query_one(CommandList).size.height > 0
+        is_laid_out = not self._list_visible or all(commands.size.height for commands in self.query(CommandList))
         return not is_laid_out or any(worker.node is self and not worker.is_finished for worker in self.workers)
 
     @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
