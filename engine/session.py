@@ -417,11 +417,11 @@ class Session:
         if scan is None or not scan.is_over:
             return
         done, self._wishes.scan = scan.progress, None
-        what = "layer" if done.heads_only else "part"
+        what = ("layer",) if done.heads_only else ("layer or whole matrix", "layers and whole matrices")
         failed = f"; {done.failed} failed: ✗ marks them" if done.failed else ""
         kept = "" if self.keeps else ", but not kept on disk"
         itself = "; it began by itself" if done.is_unasked else ""
-        self._on_event(ScanEnded(f"The scan has computed {plural(done.done, what)}{kept}{failed}{itself}."))
+        self._on_event(ScanEnded(f"The scan has computed {plural(done.done, *what)}{kept}{failed}{itself}."))
 
     # the worker ----------------------------------------------------------------------------------
 

@@ -82,11 +82,13 @@ async def test_a_scan_computes_every_layer_and_says_so(start: Start, events: lis
     assert session.scan() == 0  # nothing is missing
 
 
-async def test_whole_matrices_are_computed_when_asked_for(start: Start) -> None:
+async def test_whole_matrices_are_computed_when_asked_for(start: Start, events: list[Event]) -> None:
     session = await start()
     count = session.scan(whole=True)
     assert count == LAYERS * (1 + 7) + 2  # heads, seven matrices, and embed_tokens and lm_head
     await until(lambda: session.scan_progress is None)
+    said = f"The scan has computed {count} layers and whole matrices."
+    assert [e.message for e in events if isinstance(e, ScanEnded)] == [said]
     assert session.state(Job(3, "gate_proj")) is State.CACHED
     assert session.state(Job(None, "lm_head")) is State.CACHED
 

@@ -36,7 +36,8 @@ def begin_scan(session: Session, *, whole: bool, confirmed: bool) -> Answer:
     count = session.scan(whole=whole)
     progress = session.scan_progress
     is_layers = progress is not None and progress.heads_only  # not where a larger scan goes on
-    return Answer(f"Computing {plural(count, 'layer' if is_layers else 'part')}; esc stops, and what is done is kept.")
+    what = ("layer",) if is_layers else ("layer or whole matrix", "layers and whole matrices")
+    return Answer(f"Computing {plural(count, *what)}; esc stops, and what is done is kept.")
 
 
 def scan_words(progress: BacklogProgress) -> str:
@@ -63,4 +64,4 @@ def stopped_words(progress: BacklogProgress) -> str:
 
 
 def _what(progress: BacklogProgress) -> str:
-    return "layers" if progress.heads_only else "parts"
+    return "layers" if progress.heads_only else "layers and matrices"
