@@ -275,7 +275,7 @@ def test_a_scan_on_screen_begins_and_stops(svdtui: list[str], tmp_path: Path) ->
     with Terminal(argv, size=(100, 30)) as terminal:
         terminal.wait_for("cached")
         terminal.press("S")
-        terminal.wait_for("parts; esc stops")
+        terminal.wait_for("layers and whole matrices; esc stops")
         terminal.press("escape")
         terminal.wait_for("S goes on")
 
