@@ -231,7 +231,7 @@ async def test_a_layer_of_nan_says_so_and_one_of_zeros_has_dashes(tmp_path: Path
 
 async def test_a_model_without_heads_keeps_its_whole_matrices(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "plain", layers=2, config=False).folder
-    async with opened(folder, "", ready=False) as pilot:
+    async with opened(folder, "", ready=False, prefetch=False) as pilot:
         await press(pilot, "m")
         assert "select one in the tree" in status(pilot)
         assert "no config.json" in shown(pilot, "#results")
