@@ -70,6 +70,18 @@ async def test_an_answer_goes_with_the_place_that_it_is_about(folder: Path) -> N
         assert "Layer 0 is the first." in shown(pilot, "#status")  # it has not moved
 
 
+async def test_news_waits_for_an_answer_to_be_read(folder: Path) -> None:
+    from svdtui.engine.events import ScanEnded
+
+    async with opened(folder, "0.1", prefetch=False) as pilot:
+        await press(pilot, "1")
+        explorer(pilot).report(ScanEnded("The scan has computed 2 layers."))
+        await press(pilot)
+        assert "Q is hidden" in shown(pilot, "#status")
+        await press(pilot, "down")
+        assert "The scan has computed 2 layers." in shown(pilot, "#status")
+
+
 async def test_news_stays_wherever_the_user_goes(folder: Path) -> None:
     from svdtui.engine.events import ScanEnded
 

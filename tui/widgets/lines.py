@@ -102,6 +102,7 @@ class StatusLine(Painted):
         self._answer = ""
         self._question = ""
         self._is_news = False
+        self._news = ""
         self._timer: Timer | None = None
 
     def on_mount(self) -> None:
@@ -123,8 +124,11 @@ class StatusLine(Painted):
     def flash(self, answer: str, *, is_news: bool = False) -> None:
         """Answer a key with a short sentence that goes away by itself, and with the place that it was said of.
 
-        News is of no place.
+        News is of no place, and waits until an answer has been read.
         """
+        if is_news and self._answer and not self._is_news:
+            self._news = answer
+            return
         if self._timer:
             self._timer.stop()
         self._answer, self._is_news = answer, is_news
@@ -145,6 +149,9 @@ class StatusLine(Painted):
         if self._timer:
             self._timer.stop()
         self._answer = ""
+        if self._news:
+            news, self._news = self._news, ""
+            self.flash(news, is_news=True)
         self.repaint()
 
     def paint(self, width: int, height: int) -> Iterator[Line]:  # noqa: ARG002 - one line always
