@@ -292,11 +292,11 @@ class SvdtuiApp(App[int]):
     def on_resize(self, event: events.Resize) -> None:
         """Ask for more room when there is too little, and go on when there is enough.
 
-        Where the size is told once more, a shell has had the terminal, or its window was smaller for a moment: what
-        was drawn is lost, and Textual would draw nothing (Textualize/textual#6298).
+        Where a screen hears of the size that it has, a shell has had the terminal, or its window was smaller for a
+        moment: what was drawn is lost, and Textual would draw nothing (Textualize/textual#6298).
         """
-        if event.size == self._size:
-            for screen in self.screen_stack:
+        for screen in self.screen_stack:
+            if event.size == screen.size:
                 screen.refresh(layout=True)
         self._watch_size(event.size)
 
